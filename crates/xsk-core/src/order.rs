@@ -1,0 +1,85 @@
+//! The one table of memory orderings.
+//!
+//! Every atomic access of the rings names a row of [`Order`]; no other module names an `Ordering`. Each row carries the
+//! argument for its strength and its partner in the kernel, and the model tests weaken each row in turn and expect a
+//! failing model for it, so none is stronger than it needs to be and none can be lost unnoticed.
+//!
+//! Kernel names are of `net/xdp/xsk_queue.h`, Linux 6.18, where the pairing of the barriers is described at the top.
+
+use core::sync::atomic::Ordering;
+
+/// A named memory ordering: which access of the ring protocol it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// A consumer (RX, completion) reads the producer index. **Acquire**: the entries that the producer wrote before it
+    /// published the index must be visible to the reads that follow. Pairs with the store-release in
+    /// `__xskq_prod_submit`.
+    ReadProducer,
+    /// A producer (fill, TX) publishes its index. **Release**: the entries, and the packet bytes they name, must be
+    /// visible before the index. Pairs with the load-acquire in `__xskq_cons_peek`.
+    PublishProducer,
+    /// A producer (fill, TX) reads the consumer index. **Acquire**: the peer's reads of an entry must be over before the
+    /// slot is written again. Pairs with the store-release in `__xskq_cons_release`.
+    ReadConsumer,
+    /// A consumer (RX, completion) publishes its index. **Release**: our reads of the entries must be over before the
+    /// producer may write the slots again. Pairs with the control dependency behind `READ_ONCE(consumer)` in
+    /// `xskq_prod_nb_free`.
+    PublishConsumer,
+    /// Reading the flags word. **Relaxed**: it is a hint; what makes it dependable is [`Order::WakeupFence`] before it.
+    ReadFlags,
+    /// Between publishing descriptors and reading the need-wakeup flag. **Sequentially consistent fence**: without it
+    /// the processor may read the flag first, and both sides may then miss each other for good (store buffering). Its
+    /// partner is the kernel setting the flag and then looking at the ring again (`xsk_set_tx_need_wakeup`,
+    /// `xsk_set_rx_need_wakeup` and their callers in drivers), which not every driver fences: see
+    /// [`Producer::needs_wakeup`](crate::ring::Producer::needs_wakeup) for what covers that.
+    WakeupFence,
+}
+
+/// Whether a row of the table is a load, a store or a fence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// An atomic load.
+    Load,
+    /// An atomic store.
+    Store,
+    /// A fence.
+    Fence,
+}
+
+impl Order {
+    /// Every row.
+    pub const ALL: [Self; 6] = [
+        Self::ReadProducer,
+        Self::PublishProducer,
+        Self::ReadConsumer,
+        Self::PublishConsumer,
+        Self::ReadFlags,
+        Self::WakeupFence,
+    ];
+
+    /// The strength of this row.
+    #[inline(always)]
+    pub const fn ordering(self) -> Ordering {
+        match self {
+            Self::ReadProducer | Self::ReadConsumer => Ordering::Acquire,
+            Self::PublishProducer | Self::PublishConsumer => Ordering::Release,
+            Self::ReadFlags => Ordering::Relaxed,
+            Self::WakeupFence => Ordering::SeqCst,
+        }
+    }
+
+    /// What kind of access the row is for.
+    pub const fn access(self) -> Access {
+        match self {
+            Self::ReadProducer | Self::ReadConsumer | Self::ReadFlags => Access::Load,
+            Self::PublishProducer | Self::PublishConsumer => Access::Store,
+            Self::WakeupFence => Access::Fence,
+        }
+    }
+
+    /// Whether the row can be weakened: false only for a row that is relaxed already. A model must fail for each row
+    /// where this is true once that row is relaxed (a fence: left out).
+    pub const fn is_load_bearing(self) -> bool {
+        !matches!(self.ordering(), Ordering::Relaxed)
+    }
+}

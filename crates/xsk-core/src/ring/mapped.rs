@@ -1,0 +1,181 @@
+use core::fmt;
+use core::mem::{align_of, size_of};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, fence};
+
+use super::{MAX_CAPACITY, Storage};
+use crate::abi::xdp_ring_offset;
+use crate::order::Order;
+
+/// A ring in memory that is shared with a kernel: mapped, or a [`Region`](crate::region::Region).
+///
+/// `K` is whatever keeps the memory alive.
+pub struct Mapped<T, K> {
+    producer: NonNull<AtomicU32>,
+    consumer: NonNull<AtomicU32>,
+    flags: NonNull<AtomicU32>,
+    slots: NonNull<T>,
+    mask: u32,
+    keep: K,
+}
+
+/// A ring does not fit into the memory that should hold it: bad capacity, offsets out of bounds or misaligned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingShapeError {
+    /// Number of slots.
+    pub capacity: u32,
+    /// Length of the memory, in bytes.
+    pub len: usize,
+    /// Where the kernel says that the words of the ring are.
+    pub offsets: xdp_ring_offset,
+}
+
+impl fmt::Display for RingShapeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { capacity, len, offsets } = self;
+        write!(f, "a ring of {capacity} entries at {offsets:?} does not fit a mapping of {len} bytes")
+    }
+}
+
+impl core::error::Error for RingShapeError {}
+
+impl<T: Copy, K> Mapped<T, K> {
+    /// Bytes to map for a ring of `capacity` slots.
+    pub fn bytes(offsets: &xdp_ring_offset, capacity: u32) -> usize {
+        (offsets.desc as usize).saturating_add((capacity as usize).saturating_mul(size_of::<T>()))
+    }
+
+    /// A ring of `capacity` slots in the `len` bytes at `base`. The shape is checked, the memory is not touched.
+    ///
+    /// # Safety
+    /// `base` is aligned to a page and points to `len` bytes that stay readable and writable until `keep` is dropped,
+    /// wherever `keep` is moved. Nobody makes a reference into them, and whoever else writes them follows the ring
+    /// protocol.
+    pub unsafe fn new(
+        base: NonNull<u8>,
+        len: usize,
+        offsets: &xdp_ring_offset,
+        capacity: u32,
+        keep: K,
+    ) -> Result<Self, RingShapeError> {
+        let error = RingShapeError { capacity, len, offsets: *offsets };
+        if !capacity.is_power_of_two() || capacity > MAX_CAPACITY {
+            return Err(error);
+        }
+        let place = |offset: u64, bytes: usize, align: usize| {
+            let offset = usize::try_from(offset).ok()?;
+            (offset.checked_add(bytes)? <= len && offset.is_multiple_of(align)).then_some(offset)
+        };
+        let word = |offset| place(offset, size_of::<u32>(), align_of::<AtomicU32>()).ok_or(error);
+        let slots = place(offsets.desc, capacity as usize * size_of::<T>(), align_of::<T>()).ok_or(error)?;
+        let [producer, consumer, flags] =
+            [word(offsets.producer)?, word(offsets.consumer)?, word(offsets.flags)?];
+        // SAFETY: all four offsets are within the `len` bytes at `base` (checked by `place`).
+        let at = |offset| unsafe { base.add(offset) };
+        Ok(Self {
+            producer: at(producer).cast(),
+            consumer: at(consumer).cast(),
+            flags: at(flags).cast(),
+            slots: at(slots).cast(),
+            mask: capacity - 1,
+            keep,
+        })
+    }
+
+    /// What keeps the memory alive.
+    pub fn keep(&self) -> &K {
+        &self.keep
+    }
+
+    #[inline(always)]
+    fn word(word: &NonNull<AtomicU32>) -> &AtomicU32 {
+        // SAFETY: `new` placed the word in bounds and aligned, the memory lives as long as `self`, and it is only
+        // ever accessed atomically.
+        unsafe { word.as_ref() }
+    }
+
+    /// The slot of `index`, and how many slots follow before the ring wraps, itself included.
+    #[inline(always)]
+    fn slot(&self, index: u32) -> (NonNull<T>, usize) {
+        let at = index & self.mask;
+        // SAFETY: `at` is less than the capacity, and `new` checked that all slots are in bounds.
+        (unsafe { self.slots.add(at as usize) }, (self.mask - at) as usize + 1)
+    }
+}
+
+impl<T: Copy, K> Storage for Mapped<T, K> {
+    type Slot = T;
+
+    #[inline(always)]
+    fn capacity(&self) -> u32 {
+        self.mask + 1
+    }
+
+    #[inline(always)]
+    fn load_producer(&self, order: Order) -> u32 {
+        Self::word(&self.producer).load(order.ordering())
+    }
+
+    #[inline(always)]
+    fn store_producer(&self, index: u32, order: Order) {
+        Self::word(&self.producer).store(index, order.ordering());
+    }
+
+    #[inline(always)]
+    fn load_consumer(&self, order: Order) -> u32 {
+        Self::word(&self.consumer).load(order.ordering())
+    }
+
+    #[inline(always)]
+    fn store_consumer(&self, index: u32, order: Order) {
+        Self::word(&self.consumer).store(index, order.ordering());
+    }
+
+    #[inline(always)]
+    fn load_flags(&self, order: Order) -> u32 {
+        Self::word(&self.flags).load(order.ordering())
+    }
+
+    #[inline(always)]
+    fn fence(&self, order: Order) {
+        fence(order.ordering());
+    }
+
+    #[inline(always)]
+    unsafe fn read_run<D>(&self, index: u32, out: &mut [D], mut take: impl FnMut(&mut D, T)) {
+        let (first, until_end) = self.slot(index);
+        let (head, tail) = out.split_at_mut(until_end.min(out.len()));
+        for (run, slots) in [(head, first), (tail, self.slots)] {
+            for (i, item) in run.iter_mut().enumerate() {
+                // SAFETY: `i` stays before the end of the ring (head), or before `index`'s slot (tail: `out` is no
+                // longer than the capacity); the caller owns these slots, so nobody writes them.
+                take(item, unsafe { slots.add(i).read() });
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn write_run<D>(&self, index: u32, from: &[D], mut give: impl FnMut(&D) -> T) {
+        let (first, until_end) = self.slot(index);
+        let (head, tail) = from.split_at(until_end.min(from.len()));
+        for (run, slots) in [(head, first), (tail, self.slots)] {
+            for (i, item) in run.iter().enumerate() {
+                // SAFETY: as in `read_run`: in bounds, and the caller owns these slots, so nobody reads or writes them.
+                unsafe { slots.add(i).write(give(item)) };
+            }
+        }
+    }
+}
+
+impl<T, K> fmt::Debug for Mapped<T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapped")
+            .field("capacity", &(self.mask + 1))
+            .field("slots", &self.slots)
+            .finish_non_exhaustive()
+    }
+}
+
+// SAFETY: the pointers stay valid on any thread (contract of `new`); what they point to is accessed atomically, or under
+// the ring protocol by whoever owns the Producer or Consumer around this. T and K move along.
+unsafe impl<T: Send, K: Send> Send for Mapped<T, K> {}

@@ -1,0 +1,111 @@
+//! Every interleaving of the rings: the shipped user half against a model of the kernel's half.
+//!
+//! The code under test is the code that ships; only the storage differs. All models start just below `u32::MAX`, so the
+//! indices wrap in each of them. Small shapes are complete; larger ones are bounded to a few forced thread switches, or
+//! more with `LOOM_MAX_PREEMPTIONS`.
+
+mod support;
+
+use support::explore::{Outcome, Seen, check, explore};
+use support::models::{Handshake, Shape, consume, cycle, handshake, produce};
+use xsk_core::abi::xdp_desc;
+
+const MAX: u32 = u32::MAX;
+
+/// One slot, so that each entry reuses the slot of the one before.
+const fn one(attempts: u32) -> Shape {
+    Shape { capacity: 1, start: MAX, batch: 1, attempts }
+}
+
+/// Two slots, batches of two, each across the end of the ring and the wrap of the indices.
+const fn two(attempts: u32) -> Shape {
+    Shape { capacity: 2, start: MAX, batch: 2, attempts }
+}
+
+/// Four slots, batches of three.
+const fn four(attempts: u32) -> Shape {
+    Shape { capacity: 4, start: MAX - 1, batch: 3, attempts }
+}
+
+/// Checks `model` over `shape`, and that it filled the ring more than once somewhere: that slots were reused.
+fn over(preemptions: Option<usize>, shape: Shape, model: impl Fn(Shape) -> u32 + Send + Sync + 'static) {
+    let seen = check(preemptions, move || model(shape));
+    assert!(seen.executions > 100 && seen.most > shape.capacity, "{shape:?}: {seen:?}");
+}
+
+#[test]
+fn fill_ring() {
+    let model = |shape| produce::<u64>(shape, None);
+    over(None, one(3), model);
+    over(None, two(3), model);
+    over(Some(3), four(3), model);
+}
+
+#[test]
+fn tx_ring() {
+    let model = |shape| produce::<xdp_desc>(shape, None);
+    over(None, one(2), model);
+    over(Some(3), one(3), model);
+    over(Some(3), two(3), model);
+    over(Some(3), four(3), model);
+}
+
+#[test]
+fn rx_ring() {
+    let model = |shape| consume::<xdp_desc>(shape, None);
+    over(None, one(4), model);
+    over(None, two(4), model);
+    over(Some(3), four(5), model);
+}
+
+#[test]
+fn completion_ring() {
+    let model = |shape| consume::<u64>(shape, None);
+    over(None, one(4), model);
+    over(None, two(4), model);
+    over(Some(3), four(5), model);
+}
+
+#[test]
+fn a_frame_is_in_exactly_one_place() {
+    for (preemptions, capacity, frames, rounds) in [(None, 1, 1, 2), (Some(4), 1, 1, 4), (Some(4), 2, 2, 3)] {
+        let seen = check(preemptions, move || cycle(capacity, frames, rounds, None));
+        // Somewhere a frame came home and went around again.
+        assert!(seen.executions > 100 && seen.most > frames as u32, "{seen:?}");
+    }
+}
+
+const NEVER: u32 = u32::MAX;
+
+fn no_wakeup_is_lost(preemptions: Option<usize>, shape: Handshake) -> Seen {
+    let seen = check(preemptions, move || handshake(shape, None));
+    // Somewhere the kernel was awake long enough to take everything by itself.
+    assert!(seen.executions > 100 && seen.most == shape.packets, "{shape:?}: {seen:?}");
+    seen
+}
+
+#[test]
+fn no_wakeup_is_lost_when_both_sides_fence() {
+    let shape = Handshake { packets: 1, kernel_fenced: true, rekick_after: NEVER, polls: 1 };
+    no_wakeup_is_lost(None, shape);
+    no_wakeup_is_lost(Some(3), Handshake { packets: 2, ..shape });
+}
+
+/// The kernel may lack its barrier. Then the flag may stay unseen, and the second kick comes after as many polls without
+/// progress as it is set to: after two for each packet, as each may be seen to move just before the bound is reached.
+#[test]
+fn the_second_kick_covers_a_kernel_without_a_barrier() {
+    let shape = Handshake { packets: 1, kernel_fenced: false, rekick_after: 2, polls: 2 };
+    no_wakeup_is_lost(None, shape);
+    no_wakeup_is_lost(Some(3), Handshake { packets: 2, polls: 4, ..shape });
+}
+
+/// Why the second kick is there: our fence alone does not do.
+#[test]
+fn a_kernel_without_a_barrier_loses_wakeups() {
+    let shape = Handshake { packets: 1, kernel_fenced: false, rekick_after: NEVER, polls: 1 };
+    match explore(None, move || handshake(shape, None)) {
+        Outcome::Failed { message, .. } => assert!(message.contains("lost wakeup"), "{message}"),
+        Outcome::Passed(seen) => panic!("no lost wakeup in {seen:?}"),
+    }
+}

@@ -1,0 +1,190 @@
+//! The ordering matrix: each row of the table of orderings is weakened in turn, and the models that lean on it must fail.
+//!
+//! So none is stronger than it needs to be, and none can be lost unnoticed. A new row of [`Order`] does not compile here
+//! until [`law`] knows it, and is refused until a model fails without it.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use support::explore::{Outcome, Seen, explore};
+use support::models::{Handshake, Shape, consume, cycle, handshake, produce};
+use xsk_core::abi::xdp_desc;
+use xsk_core::order::Order::{
+    self, PublishConsumer, PublishProducer, ReadConsumer, ReadFlags, ReadProducer, WakeupFence,
+};
+
+const CAUSALITY: &str = "Causality violation";
+const LOST: &str = "lost wakeup";
+
+/// How a model says that this row is missing; `None` for a row that has nothing to lose.
+const fn law(order: Order) -> Option<&'static str> {
+    match order {
+        ReadProducer | PublishProducer | ReadConsumer | PublishConsumer => Some(CAUSALITY),
+        WakeupFence => Some(LOST),
+        ReadFlags => None,
+    }
+}
+
+/// The rows that `law` knows. Written out, so that a row which is missing from `Order::ALL` is noticed as well.
+const KNOWN: [Order; 6] =
+    [ReadProducer, PublishProducer, ReadConsumer, PublishConsumer, ReadFlags, WakeupFence];
+
+struct Model {
+    name: &'static str,
+    run: fn(Option<Order>) -> u32,
+    /// The rows without which it fails. It passes without any other.
+    leans_on: &'static [Order],
+}
+
+const ONE: Shape = Shape { capacity: 1, start: u32::MAX, batch: 1, attempts: 2 };
+const SLEEP: Handshake = Handshake { packets: 1, kernel_fenced: true, rekick_after: u32::MAX, polls: 1 };
+
+const MODELS: [Model; 6] = [
+    Model { name: "fill", run: |w| produce::<u64>(ONE, w), leans_on: &[PublishProducer, ReadConsumer] },
+    Model { name: "tx", run: |w| produce::<xdp_desc>(ONE, w), leans_on: &[PublishProducer, ReadConsumer] },
+    Model { name: "rx", run: |w| consume::<xdp_desc>(ONE, w), leans_on: &[ReadProducer, PublishConsumer] },
+    Model { name: "completion", run: |w| consume::<u64>(ONE, w), leans_on: &[ReadProducer, PublishConsumer] },
+    // A frame that is handed around orders the slots of the rings it passed, so the consumer index carries nothing here.
+    Model { name: "full cycle", run: |w| cycle(1, 1, 2, w), leans_on: &[ReadProducer, PublishProducer] },
+    Model { name: "need-wakeup", run: |w| handshake(SLEEP, w), leans_on: &[PublishProducer, WakeupFence] },
+];
+
+/// All of these are small enough to be complete.
+const PREEMPTIONS: Option<usize> = None;
+
+#[test]
+fn the_models_pass_as_the_table_stands() {
+    for model in &MODELS {
+        match explore(PREEMPTIONS, || (model.run)(None)) {
+            Outcome::Passed(Seen { executions, .. }) => {
+                assert!(executions > 10, "{}: {executions}", model.name)
+            }
+            Outcome::Failed { seen, message } => panic!("{} fails ({seen:?}): {message}", model.name),
+        }
+    }
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the matrix is what this test is for")]
+fn each_row_is_load_bearing() {
+    for order in Order::ALL {
+        let mut failures = Vec::new();
+        for model in &MODELS {
+            let outcome = explore(PREEMPTIONS, move || (model.run)(Some(order)));
+            match (outcome, model.leans_on.contains(&order)) {
+                (Outcome::Passed(_), false) => {}
+                (Outcome::Failed { seen, message }, true) => {
+                    let law = law(order).expect("a row that a model leans on has something to lose");
+                    // Data races may come to light before a lost wakeup.
+                    assert!(message.contains(law), "{order:?} weakened: '{}' says {message}", model.name);
+                    failures.push(format!("'{}' fails after {} executions", model.name, seen.executions));
+                }
+                (Outcome::Passed(seen), true) => {
+                    panic!("{order:?} weakened: '{}' still passes ({seen:?})", model.name)
+                }
+                (Outcome::Failed { seen, message }, false) => {
+                    panic!("{order:?} weakened: '{}' fails, unexpected ({seen:?}): {message}", model.name)
+                }
+            }
+        }
+        assert_eq!(failures.is_empty(), !order.is_load_bearing(), "{order:?} weakened: {failures:?}");
+        if failures.is_empty() {
+            println!("{order:?}: relaxed already, no model leans on it");
+        } else {
+            println!("{order:?} weakened: model {}", failures.join(", "));
+        }
+    }
+}
+
+#[test]
+fn the_matrix_knows_every_row() {
+    assert_eq!(Order::ALL, KNOWN);
+    for order in Order::ALL {
+        assert_eq!(law(order).is_some(), order.is_load_bearing(), "{order:?}");
+        // A ring moves entries both ways with acquire and release alone; only the fence may cost more.
+        let is_fence = order.access() == xsk_core::order::Access::Fence;
+        let is_strongest = order.ordering() == std::sync::atomic::Ordering::SeqCst;
+        assert_eq!(is_fence, is_strongest, "{order:?}");
+    }
+}
+
+/// Files besides the table that may name a memory ordering, and why. Ring code never may.
+const ALLOWED: [(&str, &str); 2] = [
+    ("xsk-veth/src/process.rs", "a watchdog's flag, which orders nothing"),
+    ("xsk/src/socket/shared.rs", "a count of idle polls, which orders nothing"),
+];
+
+/// The table is the only one: no other source file names a memory ordering.
+#[test]
+fn no_ordering_hides_outside_the_table() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let in_workspace =
+        fs::read_to_string(here.join("../../Cargo.toml")).is_ok_and(|text| text.contains("[workspace]"));
+    let mut files = Vec::new();
+    if in_workspace {
+        for package in fs::read_dir(here.join("..")).unwrap() {
+            rust_files(&package.unwrap().path().join("src"), &mut files);
+        }
+    } else {
+        rust_files(&here.join("src"), &mut files);
+    }
+    let mut found = Vec::new();
+    for file in &files {
+        if names_an_ordering(&fs::read_to_string(file).unwrap()) {
+            // As `package/src/..`.
+            let start = file.components().rev().position(|part| part.as_os_str() == "src").unwrap() + 2;
+            let parts: Vec<_> = file.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+            found.push(parts[parts.len() - start..].join("/"));
+        }
+    }
+    let own =
+        found.iter().position(|path| path == "xsk-core/src/order.rs").expect("the table itself was seen");
+    found.swap_remove(own);
+    for (allowed, why) in ALLOWED.iter().filter(|_| in_workspace) {
+        let listed = found.iter().position(|path| path == allowed);
+        found.swap_remove(listed.unwrap_or_else(|| panic!("{allowed} needs no entry any more ({why})")));
+    }
+    assert!(
+        found.is_empty(),
+        "{found:?} name memory orderings. Ring code takes them from xsk_core::order; for other code say why in ALLOWED."
+    );
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// Whether code names a variant of the atomic `Ordering`, or imports its variants, or renames it. Comments may.
+fn names_an_ordering(code: &str) -> bool {
+    code.lines().map(|line| line.split("//").next().unwrap_or("")).any(|line| {
+        let variants = line.match_indices("Ordering::").map(|(at, name)| &line[at + name.len()..]);
+        let of_cmp =
+            |rest: &str| ["Less", "Equal", "Greater"].iter().any(|variant| rest.starts_with(variant));
+        variants.into_iter().any(|rest| !of_cmp(rest)) || line.contains("Ordering as ")
+    })
+}
+
+#[test]
+fn orderings_are_recognised() {
+    for code in [
+        "x.load(Ordering::Relaxed)",
+        "use core::sync::atomic::Ordering::{Acquire, Release};",
+        "use core::sync::atomic::Ordering::*;",
+        "use core::sync::atomic::{AtomicU32, Ordering as O};",
+        "a();\n    fence(std::sync::atomic::Ordering::SeqCst); // why",
+    ] {
+        assert!(names_an_ordering(code), "{code}");
+    }
+    for code in ["// Ordering::Relaxed", "a.cmp(&b) == Ordering::Less", "use core::sync::atomic::Ordering;"] {
+        assert!(!names_an_ordering(code), "{code}");
+    }
+}

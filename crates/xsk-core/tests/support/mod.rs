@@ -1,0 +1,11 @@
+//! What the tests of the rings share. Each test uses a part of it.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod explore;
+pub mod frames;
+pub mod heap_ring;
+pub mod histories;
+pub mod kernel;
+pub mod loom_ring;
+pub mod models;
+pub mod regressions;

@@ -1,0 +1,63 @@
+use std::ffi::CStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+use super::ethtool::{Ethtool, Queues};
+use super::netlink;
+use crate::backend::{Capabilities, HugePages, InterfaceInfo, NamespaceId, PageSize};
+
+pub(super) fn interface(name: &CStr) -> io::Result<InterfaceInfo> {
+    let ethtool = Ethtool::new(name)?;
+    let index = ethtool.index()?;
+    let link = netlink::link(index)?;
+    // Devices without channels (lo, tun) tell how many queues they were made with.
+    let queues = ethtool.queues().unwrap_or(Queues {
+        rx: link.rx_queues,
+        tx: link.tx_queues,
+        max: link.rx_queues.max(link.tx_queues),
+    });
+    Ok(InterfaceInfo {
+        name: link.name,
+        index,
+        rx_queues: queues.rx,
+        tx_queues: queues.tx,
+        max_queues: queues.max.max(queues.rx).max(queues.tx),
+        mtu: link.mtu,
+        up: link.up,
+        carrier: link.carrier,
+        driver: ethtool.driver().ok().or(link.kind),
+        program: link.program,
+        features: netlink::driver_features(index).ok(),
+    })
+}
+
+pub(super) fn namespace() -> io::Result<NamespaceId> {
+    let metadata = fs::metadata("/proc/thread-self/ns/net")?;
+    Ok(NamespaceId([metadata.dev(), metadata.ino()]))
+}
+
+pub(super) fn capabilities() -> io::Result<Capabilities> {
+    let status = fs::read_to_string("/proc/thread-self/status")?;
+    let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    bits.map(Capabilities::from_bits_truncate).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+pub(super) fn memlock_limit() -> io::Result<Option<u64>> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one rlimit.
+    super::sys::check(unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) })?;
+    Ok((limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur))
+}
+
+pub(super) fn huge_pages(size: PageSize) -> io::Result<HugePages> {
+    let folder = format!("/sys/kernel/mm/hugepages/hugepages-{}kB", size.bytes() >> 10);
+    let number = |file: &str| match fs::read_to_string(format!("{folder}/{file}")) {
+        Ok(text) => text.trim().parse().map_err(|_| io::ErrorKind::InvalidData.into()),
+        // The processor has no pages of this size.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    };
+    Ok(HugePages { total: number("nr_hugepages")?, free: number("free_hugepages")? })
+}

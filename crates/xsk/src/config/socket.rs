@@ -1,0 +1,146 @@
+use std::time::Duration;
+
+use super::{BindFlags, LibxdpFlags, QueueSize, XdpFlags};
+
+/// How the built-in XDP program gets onto the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Attach {
+    /// By a bpf_link (Linux 5.9): alone on the interface, and gone when the last socket of this process is, however the
+    /// process ends.
+    #[default]
+    Link,
+    /// Through libxdp's dispatcher, beside other XDP programs; joins a default program that another process attached
+    /// this way. Needs feature `libxdp`. What a killed process attached this way stays.
+    Dispatcher,
+}
+
+/// How a socket is made. See [`builder`](Self::builder).
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    rx_queue_size: QueueSize,
+    tx_queue_size: QueueSize,
+    libxdp_flags: LibxdpFlags,
+    xdp_flags: XdpFlags,
+    bind_flags: BindFlags,
+    attach: Attach,
+    busy_timeout: Duration,
+}
+
+impl Default for Config {
+    /// Rings of 2048 entries, no flags.
+    fn default() -> Self {
+        Self {
+            rx_queue_size: QueueSize::DEFAULT,
+            tx_queue_size: QueueSize::DEFAULT,
+            libxdp_flags: LibxdpFlags::empty(),
+            xdp_flags: XdpFlags::empty(),
+            bind_flags: BindFlags::empty(),
+            attach: Attach::Link,
+            busy_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Config {
+    /// Starts from the defaults.
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder::new()
+    }
+
+    /// Entries of the RX ring.
+    pub fn rx_queue_size(&self) -> QueueSize {
+        self.rx_queue_size
+    }
+
+    /// Entries of the TX ring.
+    pub fn tx_queue_size(&self) -> QueueSize {
+        self.tx_queue_size
+    }
+
+    /// What the library leaves to the caller.
+    pub fn libxdp_flags(&self) -> &LibxdpFlags {
+        &self.libxdp_flags
+    }
+
+    /// Where the XDP program runs.
+    pub fn xdp_flags(&self) -> &XdpFlags {
+        &self.xdp_flags
+    }
+
+    /// How the socket binds.
+    pub fn bind_flags(&self) -> &BindFlags {
+        &self.bind_flags
+    }
+
+    /// How the XDP program is attached.
+    pub fn attach(&self) -> Attach {
+        self.attach
+    }
+
+    /// How long opening waits for a queue, or for locked memory, that a closed socket has not released yet.
+    pub fn busy_timeout(&self) -> Duration {
+        self.busy_timeout
+    }
+}
+
+/// Builds a socket's configuration.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct ConfigBuilder {
+    config: Config,
+}
+
+impl ConfigBuilder {
+    /// Starts from the defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Entries of the RX ring; 2048 by default.
+    pub fn rx_queue_size(&mut self, size: QueueSize) -> &mut Self {
+        self.config.rx_queue_size = size;
+        self
+    }
+
+    /// Entries of the TX ring; 2048 by default.
+    pub fn tx_queue_size(&mut self, size: QueueSize) -> &mut Self {
+        self.config.tx_queue_size = size;
+        self
+    }
+
+    /// What the library leaves to the caller; nothing by default.
+    pub fn libxdp_flags(&mut self, flags: LibxdpFlags) -> &mut Self {
+        self.config.libxdp_flags = flags;
+        self
+    }
+
+    /// Where the XDP program runs; the kernel's choice by default.
+    pub fn xdp_flags(&mut self, flags: XdpFlags) -> &mut Self {
+        self.config.xdp_flags = flags;
+        self
+    }
+
+    /// How the socket binds; no flags by default: zero copy where the driver has it, else copy mode.
+    pub fn bind_flags(&mut self, flags: BindFlags) -> &mut Self {
+        self.config.bind_flags = flags;
+        self
+    }
+
+    /// How the XDP program is attached; by a link by default.
+    pub fn attach(&mut self, attach: Attach) -> &mut Self {
+        self.config.attach = attach;
+        self
+    }
+
+    /// How long opening waits for a queue, or for locked memory, that a closed socket has not released yet: the kernel
+    /// releases them some milliseconds later (`net/xdp/xsk_buff_pool.c:xp_put_pool`). One second by default.
+    pub fn busy_timeout(&mut self, timeout: Duration) -> &mut Self {
+        self.config.busy_timeout = timeout;
+        self
+    }
+
+    /// The configuration.
+    pub fn build(&self) -> Config {
+        self.config
+    }
+}

@@ -1,0 +1,406 @@
+//! Errors that say what to do.
+//!
+//! Every error of this crate is an [`Error`] inside: the [`Step`] that failed, the interface and queue, the value that was
+//! refused, the errno, and a [`Diagnosis`] in words. [`UmemCreateError`](crate::umem::UmemCreateError) and
+//! [`SocketCreateError`](crate::socket::SocketCreateError) deref to it; an [`io::Error`] of a queue carries it as its
+//! inner error ([`Error::of_io`]).
+
+use std::fmt;
+use std::io;
+
+use thiserror::Error as ThisError;
+use xsk_core::layout::LayoutError;
+use xsk_core::ring::BrokenIndex;
+
+use crate::backend::{AttachedProgram, HugePages, PageSize, XdpMode};
+
+/// What went wrong: where, with what value, and why.
+#[derive(Debug, ThisError)]
+#[error("{}", self.sentence())]
+pub struct Error {
+    step: Step,
+    interface: Option<String>,
+    queue: Option<u32>,
+    value: Option<String>,
+    diagnosis: Diagnosis,
+    source: Option<io::Error>,
+}
+
+/// The call that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Step {
+    /// Checking the values that were given, before any call.
+    CheckConfig,
+    /// Finding the interface.
+    FindInterface,
+    /// Finding out which network namespace this is.
+    FindNamespace,
+    /// Mapping the UMEM's memory.
+    MapMemory,
+    /// `socket(AF_XDP)`.
+    CreateSocket,
+    /// `setsockopt(XDP_UMEM_REG)`.
+    RegisterUmem,
+    /// `setsockopt` of one of the four rings.
+    CreateRing,
+    /// `getsockopt(XDP_MMAP_OFFSETS)`.
+    RingOffsets,
+    /// `mmap` of one of the four rings.
+    MapRing,
+    /// `bind`.
+    Bind,
+    /// Making the XSKMAP.
+    CreateMap,
+    /// Loading the XDP program.
+    LoadProgram,
+    /// Attaching the XDP program.
+    AttachProgram,
+    /// Putting a socket into the XSKMAP, or taking it out.
+    UpdateMap,
+    /// `poll`.
+    Poll,
+    /// Waking the kernel up.
+    Wakeup,
+    /// Moving descriptors through a ring.
+    MoveDescriptors,
+    /// `getsockopt(XDP_STATISTICS)`.
+    Statistics,
+    /// `getsockopt(XDP_OPTIONS)`.
+    Options,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CheckConfig => "cannot use this configuration",
+            Self::FindInterface => "cannot find the interface",
+            Self::FindNamespace => "cannot find out the network namespace",
+            Self::MapMemory => "cannot map memory for the UMEM",
+            Self::CreateSocket => "cannot create an AF_XDP socket",
+            Self::RegisterUmem => "cannot register the UMEM (XDP_UMEM_REG)",
+            Self::CreateRing => "cannot create a ring",
+            Self::RingOffsets => "cannot read the ring offsets (XDP_MMAP_OFFSETS)",
+            Self::MapRing => "cannot map a ring",
+            Self::Bind => "cannot bind",
+            Self::CreateMap => "cannot create an XSKMAP",
+            Self::LoadProgram => "cannot load the XDP program",
+            Self::AttachProgram => "cannot attach the XDP program",
+            Self::UpdateMap => "cannot update the XSKMAP",
+            Self::Poll => "cannot poll",
+            Self::Wakeup => "cannot wake the kernel",
+            Self::MoveDescriptors => "cannot move descriptors",
+            Self::Statistics => "cannot read the statistics (XDP_STATISTICS)",
+            Self::Options => "cannot read the options (XDP_OPTIONS)",
+        })
+    }
+}
+
+/// Why it failed, as far as can be told, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum Diagnosis {
+    /// The interface name cannot be one.
+    #[error("an interface name has 1 to 15 bytes, this one has {0}")]
+    InterfaceName(usize),
+    /// There is no such interface.
+    #[error(
+        "there is no such interface in this network namespace (absent, renamed or deleted); list them with `ip link`"
+    )]
+    NoInterface,
+    /// The queue id is too large.
+    #[error("the interface has {queues} queue(s), so queue ids go from 0 to {}; more with `ethtool -L`", queues.saturating_sub(1))]
+    QueueOutOfRange {
+        /// Number of queues.
+        queues: u32,
+    },
+    /// Another socket is bound to the queue.
+    #[error(
+        "the queue is in use by another UMEM (waited {waited_ms} ms for it): another AF_XDP socket is bound to it, or one \
+         that was closed still has packets in flight"
+    )]
+    QueueBusy {
+        /// How long the call waited, in milliseconds.
+        waited_ms: u64,
+    },
+    /// There is an XDP program on the interface already.
+    #[error(
+        "an XDP program is attached already (id {}, {name}, {} mode): detach it, use INHIBIT_PROG_LOAD with its XSKMAP, or \
+         attach beside it through libxdp's dispatcher (feature `libxdp`)",
+        program.id,
+        program.mode
+    )]
+    ProgramAttached {
+        /// The program.
+        program: AttachedProgram,
+        /// Its name, quoted, or a word about why it is not known.
+        name: String,
+    },
+    /// This process has attached its program in another mode.
+    #[error(
+        "this process has attached its program in {attached} mode: use the same XDP mode flags for every socket of an interface"
+    )]
+    OtherMode {
+        /// The mode it is attached in.
+        attached: XdpMode,
+    },
+    /// A capability is missing.
+    #[error("this needs {0}: run as root, or give the program the capability with `setcap`")]
+    MissingCapability(&'static str),
+    /// The limit of locked memory is too low.
+    #[error(
+        "the limit of locked memory is too low ({}; this UMEM needs {needed} bytes): raise it with `ulimit -l`, or give \
+         the program CAP_IPC_LOCK",
+        limit.map_or_else(|| "unlimited for this process".to_owned(), |limit| format!("{limit} bytes"))
+    )]
+    MemoryLimit {
+        /// The limit in bytes, if known.
+        limit: Option<u64>,
+        /// What the UMEM needs, in bytes.
+        needed: u64,
+    },
+    /// There are too few huge pages.
+    #[error(
+        "there are too few huge pages of {size}: {needed} needed, {}; reserve some in \
+         /sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages",
+        pages.map_or_else(|| "how many are free is not known".to_owned(), |p| format!("{} free of {}", p.free, p.total)),
+        size.bytes() >> 10
+    )]
+    HugePages {
+        /// Which size.
+        size: PageSize,
+        /// How many the UMEM needs.
+        needed: u64,
+        /// How many there are, if known.
+        pages: Option<HugePages>,
+    },
+    /// The driver has no zero copy.
+    #[error("the driver{} has no zero copy here: leave XDP_ZEROCOPY out, or use XDP_COPY", driver.as_ref().map(|d| format!(" {d}")).unwrap_or_default())]
+    NoZeroCopy {
+        /// The driver, if known.
+        driver: Option<String>,
+    },
+    /// The driver has no native XDP.
+    #[error("the driver{} has no native XDP: use XDP_FLAGS_SKB_MODE", driver.as_ref().map(|d| format!(" {d}")).unwrap_or_default())]
+    NoNativeXdp {
+        /// The driver, if known.
+        driver: Option<String>,
+    },
+    /// The interface is down.
+    #[error("the interface is down: set it up with `ip link set <interface> up`")]
+    InterfaceDown,
+    /// The interface has gone since the socket was bound.
+    #[error(
+        "the interface is gone (deleted, or moved to another network namespace): the socket is dead for good, close it and \
+         open a new one"
+    )]
+    InterfaceGone,
+    /// The MTU does not fit.
+    #[error(
+        "a packet of the interface's MTU {mtu} does not fit: a frame has room for {room} bytes with the Ethernet header; \
+         lower the MTU, use larger frames or less headroom, or bind with XDP_USE_SG"
+    )]
+    FrameTooSmall {
+        /// MTU of the interface, in bytes.
+        mtu: u32,
+        /// Bytes of packet data that a frame takes.
+        room: u32,
+    },
+    /// The program takes single buffers only, and the MTU needs more.
+    #[error(
+        "the driver does not attach a single-buffer program at MTU {mtu}: lower the MTU of the interface and its peer, or bind with XDP_USE_SG"
+    )]
+    MtuTooLargeForProgram {
+        /// MTU of the interface, in bytes.
+        mtu: u32,
+    },
+    /// The kernel is too old.
+    #[error("the kernel is too old for {feature}, which needs Linux {since}")]
+    KernelTooOld {
+        /// What it does not know.
+        feature: &'static str,
+        /// The first version that does.
+        since: &'static str,
+    },
+    /// The kernel has no AF_XDP.
+    #[error("this kernel has no AF_XDP (CONFIG_XDP_SOCKETS), or the container forbids it")]
+    NoAfXdp,
+    /// The values make no UMEM.
+    #[error("{0}")]
+    Layout(LayoutError),
+    /// The kernel refuses this headroom.
+    #[error(
+        "the headroom is too large for this kernel: it takes at most {max} bytes for frames of this size"
+    )]
+    Headroom {
+        /// What recent kernels take.
+        max: u32,
+    },
+    /// The frame size is out of range.
+    #[error("a frame is at most a page, {max} bytes")]
+    FrameSize {
+        /// Bytes of a page.
+        max: u32,
+    },
+    /// The ring size is out of range.
+    #[error("a ring has a power of two of entries, at most {max}")]
+    RingSize {
+        /// The largest ring that this crate makes.
+        max: u32,
+    },
+    /// There is not enough memory.
+    #[error("not enough memory")]
+    OutOfMemory,
+    /// The feature was not compiled in.
+    #[error("this build of the crate has no feature `{0}`")]
+    NoFeature(&'static str),
+    /// The peer published an impossible ring index.
+    #[error("{0}; nothing was moved")]
+    BrokenRing(BrokenIndex),
+    /// Flags that contradict each other.
+    #[error("these flags exclude each other")]
+    Contradiction,
+    /// Nothing is known beyond the errno.
+    #[error("the kernel refused")]
+    Unknown,
+}
+
+impl Error {
+    pub(crate) fn new(step: Step, diagnosis: Diagnosis) -> Self {
+        Self { step, interface: None, queue: None, value: None, diagnosis, source: None }
+    }
+
+    pub(crate) fn on(mut self, interface: impl Into<String>, queue: Option<u32>) -> Self {
+        self.interface = Some(interface.into());
+        self.queue = queue;
+        self
+    }
+
+    pub(crate) fn value(mut self, value: impl fmt::Display) -> Self {
+        self.value = Some(value.to_string());
+        self
+    }
+
+    pub(crate) fn source(mut self, source: io::Error) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// The call that failed.
+    pub fn step(&self) -> Step {
+        self.step
+    }
+
+    /// Why it failed.
+    pub fn diagnosis(&self) -> &Diagnosis {
+        &self.diagnosis
+    }
+
+    /// The interface, if one was concerned.
+    pub fn interface(&self) -> Option<&str> {
+        self.interface.as_deref()
+    }
+
+    /// The queue, if one was concerned.
+    pub fn queue(&self) -> Option<u32> {
+        self.queue
+    }
+
+    /// The value that was refused, in words.
+    pub fn refused(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+
+    /// The errno, if the kernel gave one.
+    pub fn errno(&self) -> Option<i32> {
+        self.source.as_ref()?.raw_os_error()
+    }
+
+    /// What an [`io::Error`] of this crate says: the queues' calls wrap an [`Error`].
+    pub fn of_io(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    fn sentence(&self) -> String {
+        let mut text = self.step.to_string();
+        match (&self.interface, self.queue) {
+            (Some(interface), Some(queue)) => text += &format!(" on {interface} queue {queue}"),
+            (Some(interface), None) => text += &format!(" on {interface}"),
+            (None, Some(queue)) => text += &format!(" on queue {queue}"),
+            (None, None) => {}
+        }
+        if let Some(value) = &self.value {
+            text += &format!(" with {value}");
+        }
+        text += &format!(": {}", self.diagnosis);
+        match (self.errno(), &self.source) {
+            (Some(errno), _) => text += &format!(" ({})", describe_errno(errno)),
+            (None, Some(source)) => text += &format!(" ({source})"),
+            (None, None) => {}
+        }
+        text
+    }
+}
+
+/// The kind of the errno survives; the rest is the inner error.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = error.source.as_ref().map_or(io::ErrorKind::Other, io::Error::kind);
+        Self::new(kind, error)
+    }
+}
+
+/// An errno as `NAME number`, for example `EBUSY 16`.
+pub fn describe_errno(errno: i32) -> String {
+    errno_name(errno).map_or_else(|| format!("errno {errno}"), |name| format!("{name} {errno}"))
+}
+
+/// The name of a Linux errno that a call of this crate may give.
+pub fn errno_name(errno: i32) -> Option<&'static str> {
+    errno::ALL.iter().find(|(number, _)| *number == errno).map(|(_, name)| *name)
+}
+
+macro_rules! errnos {
+    ($($name:ident = $number:literal),* $(,)?) => {
+        $(#[doc = concat!("Linux's number ", $number, ".")] pub const $name: i32 = $number;)*
+        pub(super) const ALL: &[(i32, &str)] = &[$(($number, stringify!($name))),*];
+    };
+}
+
+/// Linux's errnos, which every backend uses, on whatever system it runs.
+pub mod errno {
+    errnos! {
+        EPERM = 1, ENOENT = 2, EINTR = 4, ENXIO = 6, E2BIG = 7, EBADF = 9, EAGAIN = 11, ENOMEM = 12, EACCES = 13,
+        EFAULT = 14, EBUSY = 16, EEXIST = 17, ENODEV = 19, EINVAL = 22, ENFILE = 23, EMFILE = 24, ENOSPC = 28,
+        ERANGE = 34, ENOSYS = 38, ENOLINK = 67, ENOTSOCK = 88, ENOPROTOOPT = 92, EPROTONOSUPPORT = 93,
+        ESOCKTNOSUPPORT = 94, EOPNOTSUPP = 95, EAFNOSUPPORT = 97, ENETDOWN = 100, ENOBUFS = 105, ENOTCONN = 107,
+        ETIMEDOUT = 110,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_names_everything() {
+        let error = Error::new(Step::Bind, Diagnosis::QueueOutOfRange { queues: 4 })
+            .on("eth0", Some(99))
+            .value("queue 99")
+            .source(io::Error::from_raw_os_error(22));
+        assert_eq!(
+            error.to_string(),
+            "cannot bind on eth0 queue 99 with queue 99: the interface has 4 queue(s), so queue ids go from 0 to 3; more \
+             with `ethtool -L` (EINVAL 22)"
+        );
+        let error = io::Error::from(error);
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(Error::of_io(&error).unwrap().errno(), Some(22));
+    }
+
+    #[test]
+    fn unknown_numbers_stay_numbers() {
+        assert_eq!(describe_errno(16), "EBUSY 16");
+        assert_eq!(describe_errno(4095), "errno 4095");
+    }
+}

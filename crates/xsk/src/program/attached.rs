@@ -1,0 +1,223 @@
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::backend::{Backend, Handle, InterfaceInfo, NamespaceId, OwnedHandle, RedirectProgram};
+use crate::config::{Attach, XdpFlags};
+use crate::error::{Diagnosis, Error, Step, errno};
+use crate::socket::diagnose;
+
+/// The programs that this process has attached: at most one for each interface. Every attach and every detach happens under
+/// this lock, so that a new socket never meets a program that is half gone.
+static PROGRAMS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+
+#[derive(Debug)]
+struct Entry {
+    namespace: NamespaceId,
+    ifindex: u32,
+    program: Weak<Attached>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind these locks is whole at every moment when something may panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A program on an interface, and its XSKMAP.
+struct Attached {
+    map: OwnedHandle,
+    /// The mode flags that it was asked for with.
+    modes: XdpFlags,
+    state: Mutex<State>,
+    hold: Hold,
+}
+
+#[derive(Debug)]
+struct State {
+    frags: bool,
+    /// The sockets of each queue, in the order in which they came; the last one is in the map.
+    slots: BTreeMap<u32, Vec<Handle>>,
+}
+
+enum Hold {
+    Link(OwnedHandle),
+    #[allow(dead_code)] // held to be dropped
+    Other(AssertUnwindSafe<Box<dyn Any + Send + Sync>>),
+}
+
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attached").field("map", &self.map).field("modes", &self.modes).finish_non_exhaustive()
+    }
+}
+
+/// A share in an attached program. The last one to go detaches it.
+#[derive(Debug, Clone)]
+pub(crate) struct ProgramRef(Option<Arc<Attached>>);
+
+impl Drop for ProgramRef {
+    fn drop(&mut self) {
+        let mut programs = lock(&PROGRAMS);
+        drop(self.0.take());
+        programs.retain(|entry| entry.program.strong_count() > 0);
+    }
+}
+
+/// A socket's place in the map. Dropping it takes the socket out; the socket must still be open then.
+#[derive(Debug)]
+pub(crate) struct MapSlot {
+    program: ProgramRef,
+    queue: u32,
+    socket: Handle,
+}
+
+/// A share in the program on `interface`, which is attached if this process has none there yet.
+///
+/// `frags`: packets of several buffers must pass.
+pub(crate) fn acquire(
+    backend: &Arc<dyn Backend>,
+    namespace: NamespaceId,
+    interface: &InterfaceInfo,
+    flags: XdpFlags,
+    attach: Attach,
+    frags: bool,
+) -> Result<ProgramRef, Error> {
+    let mut programs = lock(&PROGRAMS);
+    let found = programs.iter().find(|e| (e.namespace, e.ifindex) == (namespace, interface.index));
+    if let Some(program) = found.and_then(|entry| entry.program.upgrade()) {
+        return match program.join(backend, interface, flags.modes(), frags) {
+            Ok(()) => Ok(ProgramRef(Some(program))),
+            Err(error) => {
+                // Should this be the last share by now, it must not take the lock again.
+                drop(program);
+                Err(error)
+            }
+        };
+    }
+    let program = Arc::new(match attach {
+        Attach::Link => Attached::by_link(backend, interface, flags.modes(), frags)?,
+        Attach::Dispatcher => Attached::by_dispatcher(backend, interface, flags.modes())?,
+    });
+    programs.retain(|entry| entry.program.strong_count() > 0);
+    programs.push(Entry { namespace, ifindex: interface.index, program: Arc::downgrade(&program) });
+    Ok(ProgramRef(Some(program)))
+}
+
+fn load(
+    backend: &Arc<dyn Backend>,
+    interface: &InterfaceInfo,
+    program: RedirectProgram,
+) -> Result<OwnedHandle, Error> {
+    let loaded = backend.program_load(&program);
+    let loaded =
+        loaded.map_err(|e| diagnose::program(backend, Step::LoadProgram, interface, program.frags, e))?;
+    Ok(OwnedHandle::new(backend, loaded))
+}
+
+impl Attached {
+    fn by_link(
+        backend: &Arc<dyn Backend>,
+        interface: &InterfaceInfo,
+        modes: XdpFlags,
+        frags: bool,
+    ) -> Result<Self, Error> {
+        let fail = |step, e| diagnose::program(backend, step, interface, frags, e);
+        let entries = interface.max_queues.max(interface.queues());
+        let map = backend
+            .xskmap_create(entries)
+            .map_err(|e| fail(Step::CreateMap, e).value(format!("{entries} slots")))?;
+        let map = OwnedHandle::new(backend, map);
+        let program = load(backend, interface, RedirectProgram { map: map.get(), frags })?;
+        let link = backend.link_create(program.get(), interface.index, modes);
+        let link = link.map_err(|e| fail(Step::AttachProgram, e).value(describe(modes)))?;
+        let hold = Hold::Link(OwnedHandle::new(backend, link));
+        Ok(Self { map, modes, state: Mutex::new(State { frags, slots: BTreeMap::new() }), hold })
+    }
+
+    fn by_dispatcher(
+        backend: &Arc<dyn Backend>,
+        interface: &InterfaceInfo,
+        modes: XdpFlags,
+    ) -> Result<Self, Error> {
+        let attachment = backend.attach_dispatcher(interface, modes).map_err(|e| {
+            if e.kind() == io::ErrorKind::Unsupported && e.raw_os_error().is_none() {
+                Error::new(Step::AttachProgram, Diagnosis::NoFeature("libxdp")).on(&interface.name, None)
+            } else {
+                diagnose::program(backend, Step::AttachProgram, interface, false, e)
+                    .value("libxdp's dispatcher")
+            }
+        })?;
+        // The dispatcher takes whatever buffers all of its programs take: nothing to choose here.
+        let state = Mutex::new(State { frags: true, slots: BTreeMap::new() });
+        let map = OwnedHandle::new(backend, attachment.map);
+        Ok(Self { map, modes, state, hold: Hold::Other(AssertUnwindSafe(attachment.keep)) })
+    }
+
+    /// Makes sure that one more socket may use this program.
+    fn join(
+        &self,
+        backend: &Arc<dyn Backend>,
+        interface: &InterfaceInfo,
+        modes: XdpFlags,
+        frags: bool,
+    ) -> Result<(), Error> {
+        if !modes.is_empty() && modes != self.modes {
+            // Asked for in another way; that is no conflict if it came out the same.
+            let attached = interface.program.map(|program| program.mode);
+            if let Some(attached) = attached.filter(|mode| Some(*mode) != diagnose::mode_of(modes)) {
+                let error = Error::new(Step::AttachProgram, Diagnosis::OtherMode { attached });
+                return Err(error.on(&interface.name, None).value(describe(modes)));
+            }
+        }
+        let mut state = lock(&self.state);
+        if let (Hold::Link(link), true, false) = (&self.hold, frags, state.frags) {
+            let program = load(backend, interface, RedirectProgram { map: self.map.get(), frags })?;
+            let updated = backend.link_update(link.get(), program.get());
+            updated.map_err(|e| diagnose::program(backend, Step::AttachProgram, interface, frags, e))?;
+            state.frags = true;
+        }
+        Ok(())
+    }
+}
+
+fn describe(modes: XdpFlags) -> String {
+    if modes.is_empty() {
+        return "no mode flags".to_owned();
+    }
+    modes.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" | ")
+}
+
+impl ProgramRef {
+    fn attached(&self) -> Option<&Arc<Attached>> {
+        self.0.as_ref()
+    }
+
+    /// Puts `socket`, which has an RX ring and stays open until the slot is dropped, into the map.
+    pub(crate) fn insert(&self, queue: u32, socket: Handle) -> io::Result<MapSlot> {
+        let attached = self.attached().ok_or_else(|| io::Error::from_raw_os_error(errno::EBADF))?;
+        let mut state = lock(&attached.state);
+        attached.map.backend().xskmap_update(attached.map.get(), queue, socket)?;
+        state.slots.entry(queue).or_default().push(socket);
+        Ok(MapSlot { program: self.clone(), queue, socket })
+    }
+}
+
+impl Drop for MapSlot {
+    fn drop(&mut self) {
+        let Some(attached) = self.program.attached() else { return };
+        let mut state = lock(&attached.state);
+        let Some(sockets) = state.slots.get_mut(&self.queue) else { return };
+        let was_last = sockets.last() == Some(&self.socket);
+        sockets.retain(|socket| *socket != self.socket);
+        let (backend, map) = (attached.map.backend(), attached.map.get());
+        // A device that is gone has emptied the slot already; there is nobody to tell of a failure here.
+        let _ = match sockets.last() {
+            Some(previous) if was_last => backend.xskmap_update(map, self.queue, *previous),
+            Some(_) => Ok(()),
+            None => backend.xskmap_delete(map, self.queue),
+        };
+    }
+}

@@ -1,0 +1,357 @@
+//! Opening a socket: the order of the calls, whom to share the UMEM with, and the retries.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use xsk_core::abi::{
+    AF_XDP, Pod, SOL_XDP, XDP_MMAP_OFFSETS, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_RX_RING,
+    XDP_SHARED_UMEM, XDP_TX_RING, XDP_UMEM_COMPLETION_RING, XDP_UMEM_FILL_RING,
+    XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, sockaddr_xdp, xdp_desc, xdp_mmap_offsets,
+    xdp_mmap_offsets_v1, xdp_ring_offset,
+};
+use xsk_core::ring::{Consumer, MAX_CAPACITY, Mapped, Producer};
+
+use super::diagnose::{self, BindContext};
+use super::shared::Rings;
+use super::{ConsumerOf, ProducerOf, Shared};
+use crate::backend::{Backend, BackendExt, Handle, InterfaceInfo, Mapping, OwnedHandle};
+use crate::config::{BindFlags, Interface, LibxdpFlags, SocketConfig};
+use crate::error::{Diagnosis, Error, Step, errno};
+use crate::program::{self, MapSlot, ProgramRef};
+use crate::umem::{CompQueue, FillQueue, Plan, PoolRings, QueueKey, State, Umem};
+
+/// What the caller wants.
+pub(super) struct Request<'a> {
+    pub(super) config: &'a SocketConfig,
+    pub(super) umem: &'a Umem,
+    pub(super) interface: &'a Interface,
+    pub(super) queue: u32,
+    pub(super) rx: bool,
+    pub(super) tx: bool,
+}
+
+/// An open socket whose rings nobody has taken yet.
+pub(super) struct Opened {
+    pub(super) shared: Arc<Shared>,
+    offsets: xdp_mmap_offsets,
+    sizes: Sizes,
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    rx: u32,
+    tx: u32,
+    fill: u32,
+    completion: u32,
+}
+
+pub(super) fn open(request: &Request<'_>) -> Result<Opened, Error> {
+    open_on(request).map_err(|error| {
+        let name = request.interface.as_c_str().to_string_lossy();
+        let shown: String = name.chars().take(32).collect();
+        let dots = if shown.len() < name.len() { "..." } else { "" };
+        error.on(shown + dots, Some(request.queue))
+    })
+}
+
+fn open_on(request: &Request<'_>) -> Result<Opened, Error> {
+    let &Request { config, umem, interface, queue, .. } = request;
+    let sizes = Sizes {
+        rx: config.rx_queue_size().get(),
+        tx: config.tx_queue_size().get(),
+        fill: umem.config().fill_queue_size().get(),
+        completion: umem.config().comp_queue_size().get(),
+    };
+    check(request, sizes)?;
+    let backend = umem.backend();
+    let info = backend.interface(interface.as_c_str()).map_err(diagnose::find_interface)?;
+    if queue >= info.queues() {
+        // The kernel would take the low 16 bits for the id (net/xdp/xsk_buff_pool.c:xp_assign_dev).
+        return Err(Error::new(Step::CheckConfig, Diagnosis::QueueOutOfRange { queues: info.queues() }));
+    }
+    let namespace =
+        backend.namespace().map_err(|e| Error::new(Step::FindNamespace, Diagnosis::Unknown).source(e))?;
+    let key = QueueKey { namespace, ifindex: info.index, queue };
+
+    // Held to the end, so that the sockets to share with stay open, and one thread at a time registers the memory.
+    let mut state = umem.lock();
+    let (plan, bound) = loop {
+        let plan = state.plan(&key);
+        match bind(request, &info, &key, plan, &mut state, sizes) {
+            Ok(bound) => break (plan, bound),
+            // The socket that we meant to share with lost its device.
+            Err(error)
+                if error.step() == Step::Bind
+                    && error.errno() == Some(errno::EBADF)
+                    && state.give_up(plan) => {}
+            Err(error) => return Err(error),
+        }
+    };
+    let Bound { socket, rings, offsets, pool_rings } = bound;
+    if let Plan::Register = plan {
+        state.set_multi_buffer(config.bind_flags().contains(BindFlags::XDP_USE_SG));
+    }
+    let (program, slot) = attach(request, &info, &key, state.multi_buffer(), socket.get())?;
+    let membership = umem.join(&mut state, key, socket.get(), pool_rings);
+    drop(state);
+    let shared = Arc::new(Shared {
+        _slot: slot,
+        _membership: membership,
+        socket,
+        rings,
+        _program: program,
+        interface: info.name,
+        queue,
+    });
+    Ok(Opened { shared, offsets, sizes })
+}
+
+/// What can be refused without asking the kernel.
+fn check(request: &Request<'_>, sizes: Sizes) -> Result<(), Error> {
+    let &Request { config, interface, rx, tx, .. } = request;
+    let name_len = interface.as_c_str().to_bytes().len();
+    if !(1..=15).contains(&name_len) {
+        return Err(Error::new(Step::FindInterface, Diagnosis::InterfaceName(name_len)));
+    }
+    for (wanted, name, size) in [(rx, "RX", sizes.rx), (tx, "TX", sizes.tx)] {
+        if wanted {
+            check_ring_size(name, size)?;
+        }
+    }
+    let bind = *config.bind_flags();
+    if bind.contains(BindFlags::XDP_COPY | BindFlags::XDP_ZEROCOPY) {
+        return Err(
+            Error::new(Step::CheckConfig, Diagnosis::Contradiction).value("XDP_COPY and XDP_ZEROCOPY")
+        );
+    }
+    let modes = config.xdp_flags().modes();
+    if modes.bits().count_ones() > 1 {
+        return Err(Error::new(Step::CheckConfig, Diagnosis::Contradiction).value(format!("{modes:?}")));
+    }
+    Ok(())
+}
+
+/// The kernel has no limit and really allocates what it is asked for; this crate has one.
+pub(crate) fn check_ring_size(name: &str, size: u32) -> Result<(), Error> {
+    if size <= MAX_CAPACITY {
+        return Ok(());
+    }
+    let diagnosis = Diagnosis::RingSize { max: MAX_CAPACITY };
+    Err(Error::new(Step::CheckConfig, diagnosis).value(format!("{size} entries for the {name} ring")))
+}
+
+/// Calls until the result is another than `errno`, at most for `limit`: the kernel gives back queues and locked memory of
+/// closed sockets some time after the close (`net/xdp/xsk_buff_pool.c:xp_put_pool`). Returns how long that took as well.
+pub(crate) fn retry<T>(
+    backend: &Arc<dyn Backend>,
+    errno: i32,
+    limit: Duration,
+    mut call: impl FnMut() -> io::Result<T>,
+) -> (io::Result<T>, Duration) {
+    let start = backend.now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let result = call();
+        let waited = backend.now().saturating_sub(start);
+        match &result {
+            Err(error) if error.raw_os_error() == Some(errno) && waited < limit => {
+                backend.sleep(pause.min(limit - waited));
+                pause = (pause * 2).min(Duration::from_millis(10));
+            }
+            _ => return (result, waited),
+        }
+    }
+}
+
+/// A socket that is bound, and its rings.
+struct Bound {
+    socket: OwnedHandle,
+    rings: Rings,
+    offsets: xdp_mmap_offsets,
+    /// Fill and completion ring came with it.
+    pool_rings: bool,
+}
+
+fn bind(
+    request: &Request<'_>,
+    info: &InterfaceInfo,
+    key: &QueueKey,
+    plan: Plan,
+    state: &mut State,
+    sizes: Sizes,
+) -> Result<Bound, Error> {
+    let &Request { config, umem, rx, tx, .. } = request;
+    let backend = umem.backend();
+    let limit = config.busy_timeout();
+    let socket = match plan {
+        Plan::Register => match state.take_registered(key.namespace) {
+            Some(socket) => socket,
+            None => umem.register(limit)?,
+        },
+        Plan::Share { .. } => {
+            let socket = backend.socket().map_err(|e| diagnose::create_socket(backend, e))?;
+            OwnedHandle::new(backend, socket)
+        }
+    };
+    let own_pool = match plan {
+        Plan::Register => true,
+        Plan::Share { rings, .. } => rings == PoolRings::New,
+    };
+    for (wanted, name, option, size) in [
+        (own_pool, "fill", XDP_UMEM_FILL_RING, sizes.fill),
+        (own_pool, "completion", XDP_UMEM_COMPLETION_RING, sizes.completion),
+        (rx, "RX", XDP_RX_RING, sizes.rx),
+        (tx, "TX", XDP_TX_RING, sizes.tx),
+    ] {
+        if wanted {
+            let made = backend.set_option(socket.get(), option, &size);
+            made.map_err(|e| diagnose::create_ring(name, size, e))?;
+        }
+    }
+    let offsets = offsets(backend, socket.get())?;
+    // Before binding: Linux up to 6.1 maps no rings of a bound socket (net/xdp/xsk.c:xsk_mmap).
+    let map = |name, offset, len| {
+        backend.mmap_ring(socket.get(), offset, len).map_err(|e| {
+            Error::new(Step::MapRing, Diagnosis::Unknown)
+                .value(format!("{len} bytes for the {name} ring"))
+                .source(e)
+        })
+    };
+    let map_pool = || -> Result<_, Error> {
+        let fill = Mapped::<u64, ()>::bytes(&offsets.fr, sizes.fill);
+        let completion = Mapped::<u64, ()>::bytes(&offsets.cr, sizes.completion);
+        Ok((
+            map("fill", XDP_UMEM_PGOFF_FILL_RING, fill)?,
+            map("completion", XDP_UMEM_PGOFF_COMPLETION_RING, completion)?,
+        ))
+    };
+    let mut rings = Rings::default();
+    if own_pool {
+        let (fill, completion) = map_pool()?;
+        (rings.fill, rings.completion) = (Some(fill), Some(completion));
+    }
+    if rx {
+        rings.rx = Some(map("RX", XDP_PGOFF_RX_RING, Mapped::<xdp_desc, ()>::bytes(&offsets.rx, sizes.rx))?);
+    }
+    if tx {
+        rings.tx = Some(map("TX", XDP_PGOFF_TX_RING, Mapped::<xdp_desc, ()>::bytes(&offsets.tx, sizes.tx))?);
+    }
+
+    let (flags, shared_fd) = match plan {
+        Plan::Register => (config.bind_flags().bits(), 0),
+        Plan::Share { socket: Handle(fd), .. } => (XDP_SHARED_UMEM, fd as u32),
+    };
+    let address = sockaddr_xdp {
+        sxdp_family: AF_XDP as u16,
+        sxdp_flags: flags,
+        sxdp_ifindex: key.ifindex,
+        sxdp_queue_id: key.queue,
+        sxdp_shared_umem_fd: shared_fd,
+    };
+    let (result, waited) = retry(backend, errno::EBUSY, limit, || backend.bind(socket.get(), &address));
+    result.map_err(|e| {
+        let context = BindContext {
+            interface: info,
+            layout: umem.layout(),
+            flags: *config.bind_flags(),
+            shared: plan != Plan::Register,
+            waited_ms: waited.as_millis() as u64,
+        };
+        diagnose::bind(&context, e)
+    })?;
+
+    // The queue has a pool whose first socket is gone, and with it whoever held the pool's rings. A bound socket may map
+    // them since Linux 6.4; before, they stay out of reach until the queue is released.
+    if let Plan::Share { rings: PoolRings::Orphaned, .. } = plan
+        && let Ok((fill, completion)) = map_pool()
+    {
+        (rings.fill, rings.completion) = (Some(fill), Some(completion));
+    }
+    let pool_rings = rings.fill.is_some();
+    Ok(Bound { socket, rings, offsets, pool_rings })
+}
+
+/// Kernels before 5.4 have no flags word and return a shorter struct.
+fn offsets(backend: &Arc<dyn Backend>, socket: Handle) -> Result<xdp_mmap_offsets, Error> {
+    let result = backend.get_option::<xdp_mmap_offsets>(socket, SOL_XDP, XDP_MMAP_OFFSETS);
+    let (offsets, len) = result.map_err(|e| Error::new(Step::RingOffsets, Diagnosis::Unknown).source(e))?;
+    let mut old = xdp_mmap_offsets_v1::default();
+    let old_len = old.as_bytes().len();
+    if len == old_len {
+        old.as_bytes_mut().copy_from_slice(&offsets.as_bytes()[..old_len]);
+        return Ok(old.into());
+    }
+    if len < offsets.as_bytes().len() {
+        return Err(
+            Error::new(Step::RingOffsets, Diagnosis::Unknown).value(format!("an answer of {len} bytes"))
+        );
+    }
+    Ok(offsets)
+}
+
+fn attach(
+    request: &Request<'_>,
+    info: &InterfaceInfo,
+    key: &QueueKey,
+    multi_buffer: bool,
+    socket: Handle,
+) -> Result<(Option<ProgramRef>, Option<MapSlot>), Error> {
+    let &Request { config, umem, rx, .. } = request;
+    if config.libxdp_flags().contains(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD) {
+        return Ok((None, None));
+    }
+    let (backend, flags) = (umem.backend(), *config.xdp_flags());
+    let program = program::acquire(backend, key.namespace, info, flags, config.attach(), multi_buffer)?;
+    // A socket without an RX ring in the map crashes kernels before 7.1.
+    let slot = if rx { Some(program.insert(key.queue, socket)) } else { None };
+    let slot = slot.transpose().map_err(|e| {
+        Error::new(Step::UpdateMap, Diagnosis::Unknown).value(format!("slot {}", key.queue)).source(e)
+    })?;
+    Ok((Some(program), slot))
+}
+
+impl Opened {
+    pub(super) fn rx(&self) -> Result<ConsumerOf<xdp_desc>, Error> {
+        let ring = self.ring("RX", self.shared.rings.rx.as_ref(), &self.offsets.rx, self.sizes.rx)?;
+        // SAFETY: the RX ring of a socket that was just made: nobody else consumes.
+        Ok(unsafe { Consumer::new(ring) })
+    }
+
+    pub(super) fn tx(&self) -> Result<ProducerOf<xdp_desc>, Error> {
+        let ring = self.ring("TX", self.shared.rings.tx.as_ref(), &self.offsets.tx, self.sizes.tx)?;
+        // SAFETY: the TX ring of a socket that was just made: nobody else produces.
+        Ok(unsafe { Producer::new(ring) })
+    }
+
+    pub(super) fn fill_and_completion(&self) -> Result<Option<(FillQueue, CompQueue)>, Error> {
+        let Rings { fill, completion, .. } = &self.shared.rings;
+        if fill.is_none() {
+            return Ok(None);
+        }
+        let fill = self.ring("fill", fill.as_ref(), &self.offsets.fr, self.sizes.fill)?;
+        let completion =
+            self.ring("completion", completion.as_ref(), &self.offsets.cr, self.sizes.completion)?;
+        // SAFETY: the rings of a pool that this socket made, or whose former owner is closed: nobody else produces.
+        let fill = unsafe { Producer::new(fill) };
+        // SAFETY: as above: nobody else consumes.
+        let completion = unsafe { Consumer::new(completion) };
+        Ok(Some((FillQueue::new(fill, &self.shared), CompQueue::new(completion, &self.shared))))
+    }
+
+    fn ring<T: Copy>(
+        &self,
+        name: &str,
+        mapping: Option<&Mapping>,
+        offsets: &xdp_ring_offset,
+        size: u32,
+    ) -> Result<Mapped<T, Arc<Shared>>, Error> {
+        let error = || self.shared.error(Step::MapRing, Diagnosis::Unknown).value(format!("the {name} ring"));
+        let mapping = mapping.ok_or_else(error)?;
+        // SAFETY: the mapping is page aligned and lives in `shared`, which the ring keeps; only ring code and the kernel
+        // access it, by the protocol.
+        let ring =
+            unsafe { Mapped::new(mapping.as_ptr(), mapping.len(), offsets, size, Arc::clone(&self.shared)) };
+        ring.map_err(|shape| error().source(io::Error::other(shape)))
+    }
+}

@@ -1,0 +1,166 @@
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use xsk_core::abi::{
+    SOL_XDP, XDP_OPTIONS, XDP_OPTIONS_ZEROCOPY, XDP_STATISTICS, xdp_options, xdp_statistics,
+};
+use xsk_core::ring::BrokenIndex;
+
+use crate::backend::{Backend, BackendExt, Handle, Mapping, OwnedHandle, Poll, PollEvents};
+use crate::error::{Diagnosis, Error, Step, errno};
+use crate::program::{MapSlot, ProgramRef};
+use crate::umem::Membership;
+
+/// What the queues of one socket share.
+///
+/// Fields with an underscore are held to be dropped. The order of the fields is the order of the teardown: out of the XSKMAP, away from the UMEM's list, the socket, its ring
+/// mappings (they pin the socket), then the XDP program, then the UMEM. A zero-copy socket must be gone before its program.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(super) _slot: Option<MapSlot>,
+    pub(super) _membership: Membership,
+    pub(super) socket: OwnedHandle,
+    pub(super) rings: Rings,
+    pub(super) _program: Option<ProgramRef>,
+    pub(super) interface: String,
+    pub(super) queue: u32,
+}
+
+/// The ring mappings of a socket; the queues point into them.
+#[derive(Debug, Default)]
+pub(super) struct Rings {
+    pub(super) rx: Option<Mapping>,
+    pub(super) tx: Option<Mapping>,
+    pub(super) fill: Option<Mapping>,
+    pub(super) completion: Option<Mapping>,
+}
+
+/// How long one poll sleeps at most before it looks whether the device still exists: the kernel wakes nobody for that
+/// (`net/xdp/xsk.c:xsk_poll` has no POLLERR).
+const POLL_SLICE: Duration = Duration::from_millis(250);
+/// How many polls without a timeout may find nothing before the same look.
+const IDLE_POLLS: u32 = 64;
+
+impl Shared {
+    pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
+        self.socket.backend()
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        self.socket.get()
+    }
+
+    /// An error of this socket.
+    pub(crate) fn error(&self, step: Step, diagnosis: Diagnosis) -> Error {
+        Error::new(step, diagnosis).on(&self.interface, Some(self.queue))
+    }
+
+    fn call_error(&self, step: Step, source: io::Error) -> Error {
+        let diagnosis = match source.raw_os_error() {
+            Some(errno::ENXIO) => Diagnosis::InterfaceGone,
+            Some(errno::ENETDOWN) => Diagnosis::InterfaceDown,
+            _ => Diagnosis::Unknown,
+        };
+        self.error(step, diagnosis).source(source)
+    }
+
+    /// An impossible index of one of this socket's rings.
+    pub(crate) fn broken(&self, ring: &str, index: BrokenIndex) -> Error {
+        self.error(Step::MoveDescriptors, Diagnosis::BrokenRing(index)).value(format!("the {ring} ring"))
+    }
+
+    /// Whether one of `events` is ready within `timeout_ms`, as poll(2) takes it. A signal counts as not ready.
+    ///
+    /// An interface that is down or gone has no events for ever; that is an error here, found after at most a quarter of
+    /// a second.
+    pub(crate) fn poll(&self, events: PollEvents, timeout_ms: i32, idle: &IdlePolls) -> Result<bool, Error> {
+        let backend = self.backend();
+        let deadline = u64::try_from(timeout_ms).ok().map(|ms| backend.now() + Duration::from_millis(ms));
+        loop {
+            let left = deadline.map_or(POLL_SLICE, |deadline| deadline.saturating_sub(backend.now()));
+            // Rounded up, so that the last slice is not a row of polls without a timeout.
+            let slice = left.min(POLL_SLICE).as_nanos().div_ceil(1_000_000) as i32;
+            let mut polls = [Poll { socket: self.handle(), events, ready: PollEvents::empty() }];
+            match backend.poll(&mut polls, slice) {
+                Ok(0) => {}
+                Ok(_) => return Ok(true),
+                Err(error) if error.raw_os_error() == Some(errno::EINTR) => return Ok(false),
+                Err(error) => return Err(self.call_error(Step::Poll, error)),
+            }
+            if timeout_ms != 0 || idle.are_many() {
+                self.check_alive(Step::Poll)?;
+            }
+            if deadline.is_some_and(|deadline| backend.now() >= deadline) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// An error if the interface is down or gone.
+    fn check_alive(&self, step: Step) -> Result<(), Error> {
+        match self.backend().recvfrom(self.handle()) {
+            Err(e) if matches!(e.raw_os_error(), Some(errno::ENXIO | errno::ENETDOWN)) => {
+                Err(self.call_error(step, e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the kernel transmit. What the next wakeup can mend is no error (`net/xdp/xsk.c:__xsk_sendmsg`).
+    pub(crate) fn wake_tx(&self) -> Result<(), Error> {
+        match self.backend().sendto(self.handle()) {
+            Err(error) => match error.raw_os_error() {
+                Some(errno::ENOBUFS | errno::EAGAIN | errno::EBUSY | errno::ENETDOWN) => Ok(()),
+                _ => Err(self.call_error(Step::Wakeup, error)),
+            },
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// The socket's counters. Kernels before 5.9 have only the first three; the others are 0 there.
+    pub(crate) fn statistics(&self) -> io::Result<xdp_statistics> {
+        let result = self.backend().get_option::<xdp_statistics>(self.handle(), SOL_XDP, XDP_STATISTICS);
+        result.map(|(statistics, _)| statistics).map_err(|e| self.call_error(Step::Statistics, e).into())
+    }
+
+    /// Whether the socket came out in zero-copy mode.
+    pub(crate) fn is_zero_copy(&self) -> io::Result<bool> {
+        let result = self.backend().get_option::<xdp_options>(self.handle(), SOL_XDP, XDP_OPTIONS);
+        let (options, _) = result.map_err(|e| self.call_error(Step::Options, e))?;
+        Ok(options.flags & XDP_OPTIONS_ZEROCOPY != 0)
+    }
+}
+
+/// Counts a queue's polls that had no timeout and found nothing.
+#[derive(Debug, Default)]
+pub(crate) struct IdlePolls(Cell<u32>);
+
+impl IdlePolls {
+    fn are_many(&self) -> bool {
+        self.0.set((self.0.get() + 1) % IDLE_POLLS);
+        self.0.get() == 0
+    }
+}
+
+/// An error that a call without an error type met; the next call that has one reports it.
+#[derive(Default)]
+pub(crate) struct Deferred(Cell<Option<Box<Error>>>);
+
+impl Deferred {
+    pub(crate) fn put(&self, error: Error) {
+        self.0.set(Some(Box::new(error)));
+    }
+
+    pub(crate) fn report(&self) -> io::Result<()> {
+        self.0.take().map_or(Ok(()), |error| Err((*error).into()))
+    }
+}
+
+impl fmt::Debug for Deferred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Deferred(..)")
+    }
+}

@@ -1,0 +1,121 @@
+//! Which sockets a UMEM has, and with whom the next one shares it.
+
+use std::sync::Arc;
+
+use super::Inner;
+use crate::backend::{Handle, NamespaceId, OwnedHandle};
+
+/// A queue of an interface. Fill and completion rings belong to it, not to a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueueKey {
+    pub(crate) namespace: NamespaceId,
+    pub(crate) ifindex: u32,
+    pub(crate) queue: u32,
+}
+
+/// How the next socket comes by the UMEM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// No socket is bound: register the memory with this one.
+    Register,
+    /// Share it with a bound socket (`XDP_SHARED_UMEM`).
+    Share { member: u64, socket: Handle, rings: PoolRings },
+}
+
+/// Where the fill and completion rings of a sharing socket come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PoolRings {
+    /// The queue has none yet: the socket makes them.
+    New,
+    /// The queue has them, and an open socket holds them.
+    Held,
+    /// The queue has them, but the socket that held them is closed.
+    Orphaned,
+}
+
+/// The sockets of a UMEM.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    registered: Option<(NamespaceId, OwnedHandle)>,
+    members: Vec<Member>,
+    next_member: u64,
+    multi_buffer: bool,
+}
+
+#[derive(Debug)]
+struct Member {
+    id: u64,
+    key: QueueKey,
+    socket: Handle,
+    pool_rings: bool,
+    /// The kernel says that its device is gone: nobody can share with it.
+    dead: bool,
+}
+
+impl State {
+    /// The kernel compares with the queue of the socket that is named (`net/xdp/xsk.c:xsk_bind`): one on that very queue if
+    /// there is one, else any.
+    pub(crate) fn plan(&self, key: &QueueKey) -> Plan {
+        let alive = || self.members.iter().filter(|member| !member.dead);
+        let share = |member: &Member, rings| Plan::Share { member: member.id, socket: member.socket, rings };
+        if let Some(member) = alive().find(|member| member.key == *key) {
+            let held = alive().any(|member| member.key == *key && member.pool_rings);
+            return share(member, if held { PoolRings::Held } else { PoolRings::Orphaned });
+        }
+        alive().next().map_or(Plan::Register, |member| share(member, PoolRings::New))
+    }
+
+    /// Notes that the socket of `plan` cannot be shared with. False if the plan names none.
+    pub(crate) fn give_up(&mut self, plan: Plan) -> bool {
+        let Plan::Share { member: id, .. } = plan else { return false };
+        self.members.iter_mut().filter(|member| member.id == id).for_each(|member| member.dead = true);
+        true
+    }
+
+    /// Keeps a socket that has the memory registered, for the first one that binds.
+    pub(crate) fn keep_registered(&mut self, namespace: NamespaceId, socket: OwnedHandle) {
+        self.registered = Some((namespace, socket));
+    }
+
+    /// The socket that was kept, if it is of this namespace: a socket finds interfaces in the namespace it was made in.
+    pub(crate) fn take_registered(&mut self, namespace: NamespaceId) -> Option<OwnedHandle> {
+        self.registered.take().filter(|(made_in, _)| *made_in == namespace).map(|(_, socket)| socket)
+    }
+
+    pub(crate) fn multi_buffer(&self) -> bool {
+        self.multi_buffer
+    }
+
+    /// Whether the registration in use takes packets of several buffers: decided by the bind that registered.
+    pub(crate) fn set_multi_buffer(&mut self, multi_buffer: bool) {
+        self.multi_buffer = multi_buffer;
+    }
+}
+
+/// A socket's place in the list of its UMEM's sockets. Dropping it takes the socket out; it must still be open then.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    umem: Arc<Inner>,
+    id: u64,
+}
+
+impl Membership {
+    pub(super) fn new(
+        umem: &Arc<Inner>,
+        state: &mut State,
+        key: QueueKey,
+        socket: Handle,
+        pool_rings: bool,
+    ) -> Self {
+        let id = state.next_member;
+        state.next_member += 1;
+        state.members.push(Member { id, key, socket, pool_rings, dead: false });
+        Self { umem: Arc::clone(umem), id }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.umem.lock().members.retain(|member| member.id != self.id);
+    }
+}
