@@ -289,8 +289,8 @@ mod tests {
 
     #[test]
     fn short_offsets_put_the_flags_behind_the_consumer() {
-        let mut old = xdp_mmap_offsets_v1::default();
-        old.tx = xdp_ring_offset_v1 { producer: 0, consumer: 64, desc: 128 };
+        let tx = xdp_ring_offset_v1 { producer: 0, consumer: 64, desc: 128 };
+        let old = xdp_mmap_offsets_v1 { tx, ..Default::default() };
         let new = xdp_mmap_offsets::from(old);
         assert_eq!(new.tx, xdp_ring_offset { producer: 0, consumer: 64, desc: 128, flags: 68 });
     }

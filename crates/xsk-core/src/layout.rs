@@ -40,7 +40,8 @@ pub enum LayoutError {
     ChunkSizeTooSmall(u32),
     /// The chunk size is not a power of two, and the chunks are aligned.
     ChunkSizeNotPowerOfTwo(u32),
-    /// The headroom leaves no byte of the chunk for data.
+    /// The headroom leaves no byte of the chunk for data, or (unaligned) data would start farther from the chunk's start
+    /// than the 16 bits of an address can say.
     Headroom {
         /// The UMEM's own headroom, in bytes.
         headroom: u32,
@@ -71,7 +72,14 @@ impl fmt::Display for LayoutError {
             }
             Self::Headroom { headroom, chunk_size } => {
                 let total = u64::from(headroom) + u64::from(XDP_PACKET_HEADROOM);
-                write!(f, "total headroom {total} must be less than frame size {chunk_size}")
+                if total >= u64::from(chunk_size) {
+                    write!(f, "total headroom {total} must be less than frame size {chunk_size}")
+                } else {
+                    write!(
+                        f,
+                        "total headroom {total} must be less than 65536, what an unaligned address holds"
+                    )
+                }
             }
             Self::NoChunks => f.write_str("expected at least one frame, got 0"),
             Self::TooLong { chunks, chunk_size } => {
@@ -130,11 +138,18 @@ impl Layout {
         if chunk_size < XDP_UMEM_MIN_CHUNK_SIZE {
             return Err(LayoutError::ChunkSizeTooSmall(chunk_size));
         }
-        if !flags.contains(UmemFlags::XDP_UMEM_UNALIGNED_CHUNK_FLAG) && !chunk_size.is_power_of_two() {
+        let unaligned = flags.contains(UmemFlags::XDP_UMEM_UNALIGNED_CHUNK_FLAG);
+        if !unaligned && !chunk_size.is_power_of_two() {
             return Err(LayoutError::ChunkSizeNotPowerOfTwo(chunk_size));
         }
+        // 16 bits hold the distance in an unaligned address: a kernel could not say where such data starts either.
+        let limit = if unaligned {
+            chunk_size.min(1 << (u64::BITS - XSK_UNALIGNED_BUF_OFFSET_SHIFT))
+        } else {
+            chunk_size
+        };
         let data_offset = headroom.checked_add(XDP_PACKET_HEADROOM);
-        if data_offset.is_none_or(|offset| offset >= chunk_size) {
+        if data_offset.is_none_or(|offset| offset >= limit) {
             return Err(LayoutError::Headroom { headroom, chunk_size });
         }
         if chunks == 0 {
@@ -238,7 +253,7 @@ impl Layout {
         } else {
             (addr & !(size - 1), addr & (size - 1))
         };
-        // `len` is at most 2^48, so neither side wraps.
+        // `len` is at least one chunk and less than 2^48, so neither side wraps.
         let fits = base <= self.len() - size && offset <= size;
         fits.then_some((base, offset as u32))
     }

@@ -228,7 +228,9 @@ proptest! {
         match values.layout() {
             Err(error) => {
                 prop_assert_eq!(Some(error), model.refusal(values));
-                prop_assert!(!error.to_string().is_empty());
+                let text = error.to_string();
+                let too_far = values.headroom < values.chunk_size - XDP_PACKET_HEADROOM.min(values.chunk_size);
+                prop_assert_eq!(text.contains("65536,"), matches!(error, LayoutError::Headroom { .. }) && too_far);
             }
             Ok(layout) => {
                 prop_assert_eq!(None, model.refusal(values));

@@ -91,7 +91,7 @@ unsafe fn ethtool(
         return Err(Error::Name { name: interface.into() });
     }
     for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
-        *to = from.cast_signed();
+        *to = from as libc::c_char; // signed on some architectures
     }
     request.ifr_ifru.ifru_data = command;
     // SAFETY: `request` is a terminated name and a pointer that the caller vouches for; SIOCETHTOOL touches nothing

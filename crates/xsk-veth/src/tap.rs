@@ -12,10 +12,14 @@ pub const ETHERTYPE_TEST: u16 = 0x88b5;
 /// The longest frame there is: 64 KiB of MTU, and room for headers.
 const LONGEST: usize = 65_536 + 64;
 
+/// The kernel charges a short frame with some 1 to 2 KiB; its default of 208 KiB holds a hundred.
+static BUFFER: libc::c_int = 16 << 20;
+
 /// Sends raw frames from an interface and receives those that arrive at it (AF_PACKET).
 ///
 /// It receives what the network stack gets: frames that an XDP program drops or redirects do not come by, and frames
 /// that the stack has merged (generic receive offload) come merged. It does not see what its own interface sends.
+/// Frames wait in the kernel until they are received, some thousands of them; what comes beyond that is lost.
 pub struct Tap {
     socket: OwnedFd,
     interface: String,
@@ -51,6 +55,17 @@ impl Tap {
         }
         // SAFETY: `fd` is a new descriptor that nothing else owns.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        // Best effort: without the right to exceed the limit (CAP_NET_ADMIN) the default stays.
+        // SAFETY: the option's value is an int, of the length stated.
+        unsafe {
+            libc::setsockopt(
+                fd,
+                libc::SOL_SOCKET,
+                libc::SO_RCVBUFFORCE,
+                (&raw const BUFFER).cast(),
+                size_of_val(&BUFFER) as libc::socklen_t,
+            )
+        };
         let mut address = no_address();
         address.sll_family = libc::AF_PACKET as u16;
         address.sll_protocol = protocol.to_be();
@@ -132,7 +147,7 @@ impl Tap {
         let mut poll = libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let left = left.map(|left| libc::timespec {
             tv_sec: left.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-            tv_nsec: left.subsec_nanos().into(),
+            tv_nsec: left.subsec_nanos() as _, // below 10^9: fits every C long
         });
         let timeout = left.as_ref().map_or(std::ptr::null(), |left| &raw const *left);
         // SAFETY: one pollfd, and a timespec or null, both alive during the call.

@@ -67,7 +67,8 @@ impl<T: Copy, K> Mapped<T, K> {
             (offset.checked_add(bytes)? <= len && offset.is_multiple_of(align)).then_some(offset)
         };
         let word = |offset| place(offset, size_of::<u32>(), align_of::<AtomicU32>()).ok_or(error);
-        let slots = place(offsets.desc, capacity as usize * size_of::<T>(), align_of::<T>()).ok_or(error)?;
+        let slots = place(offsets.desc, (capacity as usize).saturating_mul(size_of::<T>()), align_of::<T>())
+            .ok_or(error)?;
         let [producer, consumer, flags] =
             [word(offsets.producer)?, word(offsets.consumer)?, word(offsets.flags)?];
         // SAFETY: all four offsets are within the `len` bytes at `base` (checked by `place`).

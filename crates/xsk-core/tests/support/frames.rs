@@ -31,6 +31,7 @@ struct Inner {
 impl Frames {
     /// `count` frames in the user's hand.
     pub fn new(count: usize) -> Self {
+        #![expect(clippy::arc_with_non_send_sync, reason = "loom's threads are coroutines of one thread")]
         let bytes = (0..count).map(|_| UnsafeCell::new(0)).collect();
         Self(Arc::new(Inner { bytes, places: Mutex::new(vec![Place::User; count]) }))
     }

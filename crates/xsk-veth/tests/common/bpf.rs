@@ -15,8 +15,9 @@ const BPF_XDP: u32 = 37;
 
 /// `return XDP_PASS`.
 pub(super) fn load_xdp_pass() -> io::Result<OwnedFd> {
-    // mov r0, 2; exit
-    let program = [0x0000_0002_0000_00b7_u64, 0x0000_0000_0000_0095];
+    // mov r0, 2; exit. The immediate is in host order.
+    let [i0, i1, i2, i3] = 2_u32.to_ne_bytes();
+    let program: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, i0, i1, i2, i3], [0x95, 0, 0, 0, 0, 0, 0, 0]];
     let license = c"MIT";
     let mut attr = [0_u8; 32];
     attr[0..4].copy_from_slice(&BPF_PROG_TYPE_XDP.to_ne_bytes());

@@ -58,6 +58,8 @@ impl Socket {
     /// As long as the queues live, the frames of `umem` are handed to the kernel and back through them, by their own
     /// contracts. With `INHIBIT_PROG_LOAD`, the caller puts the socket into no map other than through
     /// [`XskMap`](crate::program::XskMap), or only if it has an RX ring.
+    // Queues instead of Self, as a tuple: what programs for xsk-rs expect.
+    #[allow(clippy::new_ret_no_self, clippy::type_complexity)]
     pub unsafe fn new(
         config: SocketConfig,
         umem: &Umem,

@@ -74,6 +74,8 @@ fn open_on(request: &Request<'_>) -> Result<Opened, Error> {
         backend.namespace().map_err(|e| Error::new(Step::FindNamespace, Diagnosis::Unknown).source(e))?;
     let key = QueueKey { namespace, ifindex: info.index, queue };
 
+    // Declared first, so that whatever fails below, the socket goes before the program: zero copy needs that order.
+    let mut program = None;
     // Held to the end, so that the sockets to share with stay open, and one thread at a time registers the memory.
     let mut state = umem.lock();
     let (plan, bound) = loop {
@@ -92,7 +94,7 @@ fn open_on(request: &Request<'_>) -> Result<Opened, Error> {
     if let Plan::Register = plan {
         state.set_multi_buffer(config.bind_flags().contains(BindFlags::XDP_USE_SG));
     }
-    let (program, slot) = attach(request, &info, &key, state.multi_buffer(), socket.get())?;
+    let slot = attach(request, &info, &key, state.multi_buffer(), socket.get(), &mut program)?;
     let membership = umem.join(&mut state, key, socket.get(), pool_rings);
     drop(state);
     let shared = Arc::new(Shared {
@@ -290,25 +292,27 @@ fn offsets(backend: &Arc<dyn Backend>, socket: Handle) -> Result<xdp_mmap_offset
     Ok(offsets)
 }
 
+/// Takes a share in the interface's program, and puts a socket that receives into its map.
 fn attach(
     request: &Request<'_>,
     info: &InterfaceInfo,
     key: &QueueKey,
     multi_buffer: bool,
     socket: Handle,
-) -> Result<(Option<ProgramRef>, Option<MapSlot>), Error> {
+    program: &mut Option<ProgramRef>,
+) -> Result<Option<MapSlot>, Error> {
     let &Request { config, umem, rx, .. } = request;
     if config.libxdp_flags().contains(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD) {
-        return Ok((None, None));
+        return Ok(None);
     }
     let (backend, flags) = (umem.backend(), *config.xdp_flags());
-    let program = program::acquire(backend, key.namespace, info, flags, config.attach(), multi_buffer)?;
+    let acquired = program::acquire(backend, key.namespace, info, flags, config.attach(), multi_buffer)?;
+    let program = program.insert(acquired);
     // A socket without an RX ring in the map crashes kernels before 7.1.
-    let slot = if rx { Some(program.insert(key.queue, socket)) } else { None };
-    let slot = slot.transpose().map_err(|e| {
+    let slot = rx.then(|| program.insert(key.queue, socket)).transpose();
+    slot.map_err(|e| {
         Error::new(Step::UpdateMap, Diagnosis::Unknown).value(format!("slot {}", key.queue)).source(e)
-    })?;
-    Ok((Some(program), slot))
+    })
 }
 
 impl Opened {

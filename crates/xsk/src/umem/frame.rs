@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn a_descriptor_starts_with_the_kernels() {
         const {
-            assert!(std::mem::size_of::<FrameDesc>() == 24);
+            assert!(size_of::<FrameDesc>() == 24);
             assert!(std::mem::offset_of!(FrameDesc, addr) == std::mem::offset_of!(xdp_desc, addr));
             let lengths = std::mem::offset_of!(FrameDesc, lengths);
             assert!(
