@@ -13,6 +13,26 @@
 //! Every frame is at every instant in one place: with the user, with the kernel, or on one ring. Handing one over that
 //! is elsewhere already corrupts packets, which is why handing over is `unsafe` in this tier.
 //!
+//! # What can hurt the kernel
+//!
+//! Some things that AF_XDP lets a process do crash or hang Linux. No safe call of this crate does them, and the `unsafe`
+//! ones say so:
+//!
+//! * A socket without an RX ring in an XSKMAP (before Linux 7.1): [`Socket::tx_only`] sockets are never put into one, and
+//!   [`XskMap`](program::XskMap) takes an [`RxQueue`].
+//! * Fill entries that name no frame, with packets of several buffers (Linux 6.6 to 7.1), or a fill producer index that
+//!   jumps: indices are this crate's own, and [`FillQueue::produce`] is `unsafe`.
+//! * An XDP program that goes before its zero-copy sockets: the order of the teardown is fixed, whatever is dropped first.
+//! * Queues that exist only while XDP is attached: queue ids at or above the channel count are refused.
+//! * Rings of any size: they are capped at [`MAX_CAPACITY`](xsk_core::ring::MAX_CAPACITY) entries.
+//!
+//! # Threads and blocking
+//!
+//! Each queue may be moved to a thread of its own; none can be used from two at once. Moving descriptors never blocks and
+//! makes no system call. What waits says so: opening (for a queue that a closed socket has not released yet) and polling.
+//!
+//! # Compatibility
+//!
 //! The types are source-compatible with xsk-rs 0.11. Sockets are opened on Linux ([`Umem::new`], [`Socket::new`]) or on
 //! any other [`backend`] ([`Umem::new_in`]).
 

@@ -29,7 +29,7 @@ impl XskMap {
     /// The slot is emptied when the socket is closed.
     pub fn insert(&self, key: u32, rx: &RxQueue) -> io::Result<()> {
         let socket = rx.fd().handle();
-        if rx.fd().raw() != socket.0 {
+        if rx.fd().os() != Some(socket.0) {
             return Err(Error::new(Step::UpdateMap, Diagnosis::Unknown)
                 .value("a socket of another backend")
                 .into());

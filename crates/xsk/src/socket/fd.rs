@@ -29,9 +29,13 @@ impl Fd {
         self.shared.handle()
     }
 
-    pub(crate) fn raw(&self) -> i32 {
-        let Handle(number) = self.shared.handle();
-        self.shared.backend().fd(Handle(number)).unwrap_or(number)
+    /// The file descriptor of the system this runs on, where the backend has one.
+    pub(crate) fn os(&self) -> Option<i32> {
+        self.shared.backend().fd(self.shared.handle())
+    }
+
+    fn raw(&self) -> i32 {
+        self.os().unwrap_or(self.shared.handle().0)
     }
 
     /// The socket's counters since it was opened. Reading does not reset them.
@@ -45,6 +49,7 @@ impl Fd {
     }
 }
 
+/// On a backend without file descriptors: the socket's handle, which no descriptor of the process has as its number.
 #[cfg(unix)]
 impl std::os::fd::AsRawFd for Fd {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
