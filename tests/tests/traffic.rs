@@ -33,7 +33,6 @@ fn a_packet_is_received_and_one_is_sent() {
             assert_eq!(done.addr(), descs[8].addr());
             assert!(pair.b.xdp().unwrap().is_some());
             assert!(!b.rx.fd().is_zero_copy().unwrap());
-            println!("{:?} {:?}", b.rx.fd(), b.rx.fd().xdp_statistics().unwrap());
         });
         assert!(pair.b.xdp().unwrap().is_none(), "the program is gone with the socket");
     }

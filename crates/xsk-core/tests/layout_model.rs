@@ -350,3 +350,44 @@ fn all_chunk_sizes() {
         }
     }
 }
+
+#[test]
+fn the_longest_umem() {
+    for unaligned in [false, true] {
+        let chunks = |chunks| Values {
+            chunk_size: 1 << 20,
+            chunks,
+            headroom: 0,
+            metadata: 0,
+            unaligned,
+            metadata_meant: false,
+        };
+        let too_long = LayoutError::TooLong { chunks: 1 << 28, chunk_size: 1 << 20 };
+        assert_eq!(chunks(1 << 28).layout(), Err(too_long));
+        let longest = chunks((1 << 28) - 1).layout().unwrap();
+        assert_eq!(longest.len(), (1 << 48) - (1 << 20));
+        assert_eq!(longest.split(longest.len() - (1 << 20)), Some((longest.len() - (1 << 20), 0)));
+    }
+}
+
+/// An offset that the upper 16 bits of an address cannot hold was once accepted, and cut off.
+#[test]
+fn unaligned_headroom_fits_an_address() {
+    let values = |headroom| Values {
+        chunk_size: 1 << 17,
+        chunks: 2,
+        headroom,
+        metadata: 0,
+        unaligned: true,
+        metadata_meant: false,
+    };
+    let most = (1 << 16) - 1 - XDP_PACKET_HEADROOM;
+    let layout = values(most).layout().unwrap();
+    assert_eq!(layout.split(layout.frame_addr(1).unwrap()), Some((1 << 17, 65535)));
+    let error = values(most + 1).layout().unwrap_err();
+    assert_eq!(error, LayoutError::Headroom { headroom: most + 1, chunk_size: 1 << 17 });
+    assert_eq!(
+        error.to_string(),
+        "total headroom 65536 must be less than 65536, what an unaligned address holds"
+    );
+}

@@ -319,13 +319,18 @@ fn rings_that_do_not_fit_are_refused() {
 fn the_bytes_of_absurd_rings_do_not_wrap() {
     let far = xdp_ring_offset { desc: u64::MAX, ..OFFSETS };
     assert_eq!(Mapped::<xdp_desc, ()>::bytes(&far, u32::MAX), usize::MAX);
-    // The largest ring there may be really has room.
-    let region = Region::new(Mapped::<u8, ()>::bytes(&OFFSETS, MAX_CAPACITY)).unwrap();
+}
+
+#[test]
+fn the_largest_ring_is_made_and_no_larger_one() {
+    // Room for twice as much, so that only the cap refuses.
+    let region = Region::new(Mapped::<u8, ()>::bytes(&OFFSETS, 2 * MAX_CAPACITY)).unwrap();
     // SAFETY: the region is page aligned and kept by the Arc; nobody else uses it.
-    let ring = unsafe {
-        Mapped::<u8, _>::new(region.as_ptr(), region.len(), &OFFSETS, MAX_CAPACITY, Arc::clone(&region))
+    let ring = |capacity| unsafe {
+        Mapped::<u8, _>::new(region.as_ptr(), region.len(), &OFFSETS, capacity, Arc::clone(&region))
     };
+    assert_eq!(ring(2 * MAX_CAPACITY).unwrap_err().capacity, 2 * MAX_CAPACITY);
     // SAFETY: the only producer of the ring.
-    let mut producer = unsafe { Producer::new(ring.unwrap()) };
+    let mut producer = unsafe { Producer::new(ring(MAX_CAPACITY).unwrap()) };
     assert_eq!(producer.free_now(), Ok(MAX_CAPACITY));
 }

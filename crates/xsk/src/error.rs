@@ -111,15 +111,15 @@ pub enum Diagnosis {
     )]
     NoInterface,
     /// The queue id is too large.
-    #[error("the interface has {queues} queue(s), so queue ids go from 0 to {}; more with `ethtool -L`", queues.saturating_sub(1))]
+    #[error("{}; `ethtool -L` gives it more if the driver can", range(*queues))]
     QueueOutOfRange {
         /// Number of queues.
         queues: u32,
     },
     /// Another socket is bound to the queue.
     #[error(
-        "the queue is in use by another UMEM (waited {waited_ms} ms for it): another AF_XDP socket is bound to it, or one \
-         that was closed still has packets in flight"
+        "the queue is in use by another UMEM (waited {waited_ms} ms for it): another AF_XDP socket is bound to it, which is to \
+         be closed, or one that was closed still has packets in flight, for which a longer `busy_timeout` waits"
     )]
     QueueBusy {
         /// How long the call waited, in milliseconds.
@@ -127,8 +127,9 @@ pub enum Diagnosis {
     },
     /// There is an XDP program on the interface already.
     #[error(
-        "an XDP program is attached already (id {}, {name}, {} mode): detach it, use INHIBIT_PROG_LOAD with its XSKMAP, or \
-         attach beside it through libxdp's dispatcher (feature `libxdp`)",
+        "an XDP program is attached already (id {}, {name}, {} mode): stop the program that attached it, or if that is gone \
+         use `ip link set dev <interface> xdp off`; or else open the socket with INHIBIT_PROG_LOAD and put it into the XSKMAP \
+         of the attached program, or attach beside it through libxdp's dispatcher (feature `libxdp`)",
         program.id,
         program.mode
     )]
@@ -138,6 +139,40 @@ pub enum Diagnosis {
         /// Its name, quoted, or a word about why it is not known.
         name: String,
     },
+    /// The XDP program on the interface is not one of libxdp's dispatcher.
+    #[error(
+        "the XDP program on the interface (id {}, {name}, {} mode) was not attached through libxdp's dispatcher, so nothing \
+         can be attached beside it: detach it, or attach it through the dispatcher too (`xdp-loader load`)",
+        program.id,
+        program.mode
+    )]
+    NotDispatched {
+        /// The program.
+        program: AttachedProgram,
+        /// Its name, quoted, or a word about why it is not known.
+        name: String,
+    },
+    /// libxdp's dispatcher is on the interface in another mode.
+    #[error("libxdp's dispatcher is on the interface in {attached} mode: ask for that mode, or for none")]
+    DispatcherMode {
+        /// The mode it is attached in.
+        attached: XdpMode,
+    },
+    /// libxdp's dispatcher calls as many programs as it can.
+    #[error("libxdp's dispatcher on the interface has no room for one more XDP program: it takes 10")]
+    DispatcherFull,
+    /// The kernel cannot have libxdp's dispatcher.
+    #[error(
+        "libxdp's dispatcher does not work here: it needs BPF programs of type EXT, which came with Linux 5.10 (on arm64 6.0) \
+         and which some kernels are built or told to refuse"
+    )]
+    NoDispatcher,
+    /// libxdp has nowhere to pin programs.
+    #[error(
+        "libxdp's dispatcher needs a BPF file system, and there is none at /sys/fs/bpf (or where the variable LIBXDP_BPFFS \
+         says): mount one with `mount -t bpf bpf /sys/fs/bpf`"
+    )]
+    NoBpffs,
     /// This process has attached its program in another mode.
     #[error(
         "this process has attached its program in {attached} mode: use the same XDP mode flags for every socket of an interface"
@@ -147,13 +182,16 @@ pub enum Diagnosis {
         attached: XdpMode,
     },
     /// A capability is missing.
-    #[error("this needs {0}: run as root, or give the program the capability with `setcap`")]
+    #[error(
+        "this needs {0}, which the process lacks: run as root, or use `setcap` on the program (a socket with the built-in XDP \
+         program needs cap_net_raw,cap_net_admin,cap_bpf+ep)"
+    )]
     MissingCapability(&'static str),
     /// The limit of locked memory is too low.
     #[error(
-        "the limit of locked memory is too low ({}; this UMEM needs {needed} bytes): raise it with `ulimit -l`, or give \
-         the program CAP_IPC_LOCK",
-        limit.map_or_else(|| "unlimited for this process".to_owned(), |limit| format!("{limit} bytes"))
+        "the limit of locked memory is too low ({}this UMEM needs {needed} bytes, and all UMEMs of a user count together): raise \
+         it with `ulimit -l`, or give the program CAP_IPC_LOCK",
+        limit.map_or_else(String::new, |limit| format!("{limit} bytes; "))
     )]
     MemoryLimit {
         /// The limit in bytes, if known.
@@ -161,6 +199,18 @@ pub enum Diagnosis {
         /// What the UMEM needs, in bytes.
         needed: u64,
     },
+    /// The capabilities are there, and the kernel refuses all the same.
+    #[error(
+        "the process has the capabilities, but the kernel does not let it: in a container or user namespace they do not count \
+         for BPF, a security module may forbid it, and before Linux 5.11 the limit of locked memory (`ulimit -l`) may be too low"
+    )]
+    Forbidden,
+    /// Too many open files.
+    #[error("too many files are open: raise the limit with `ulimit -n`")]
+    FileLimit,
+    /// There is no /proc.
+    #[error("/proc is not mounted here, or not readable")]
+    NoProc,
     /// There are too few huge pages.
     #[error(
         "there are too few huge pages of {size}: {needed} needed, {}; reserve some in \
@@ -188,6 +238,26 @@ pub enum Diagnosis {
         /// The driver, if known.
         driver: Option<String>,
     },
+    /// The driver has too few queues for native XDP.
+    #[error(
+        "the driver{} has too few queues for native XDP (a veth needs as many receive queues as its peer has transmit queues): \
+         change them with `ethtool -L`, or use XDP_FLAGS_SKB_MODE",
+        driver.as_ref().map(|d| format!(" {d}")).unwrap_or_default()
+    )]
+    TooFewQueues {
+        /// The driver, if known.
+        driver: Option<String>,
+    },
+    /// The driver or the kernel does not attach the program.
+    #[error(
+        "the driver{} does not take the program in this mode (try XDP_FLAGS_SKB_MODE), or the kernel is older than 5.9 and cannot \
+         attach by a link (open the socket with INHIBIT_PROG_LOAD and attach a program of your own)",
+        driver.as_ref().map(|d| format!(" {d}")).unwrap_or_default()
+    )]
+    AttachRefused {
+        /// The driver, if known.
+        driver: Option<String>,
+    },
     /// The interface is down.
     #[error("the interface is down: set it up with `ip link set <interface> up`")]
     InterfaceDown,
@@ -210,7 +280,8 @@ pub enum Diagnosis {
     },
     /// The program takes single buffers only, and the MTU needs more.
     #[error(
-        "the driver does not attach a single-buffer program at MTU {mtu}: lower the MTU of the interface and its peer, or bind with XDP_USE_SG"
+        "the driver does not attach a single-buffer program at MTU {mtu} (or, on veth, at the peer's MTU): lower it, bind with \
+         XDP_USE_SG, or use XDP_FLAGS_SKB_MODE"
     )]
     MtuTooLargeForProgram {
         /// MTU of the interface, in bytes.
@@ -260,7 +331,7 @@ pub enum Diagnosis {
     #[error("{0}; nothing was moved")]
     BrokenRing(BrokenIndex),
     /// Flags that contradict each other.
-    #[error("these flags exclude each other")]
+    #[error("these flags exclude each other, give one of them")]
     Contradiction,
     /// Nothing is known beyond the errno.
     #[error("the kernel refused")]
@@ -283,7 +354,16 @@ impl Error {
         self
     }
 
+    /// The errno may say something where the step alone did not.
     pub(crate) fn source(mut self, source: io::Error) -> Self {
+        if self.diagnosis == Diagnosis::Unknown {
+            self.diagnosis = match (self.step, source.raw_os_error()) {
+                (_, Some(errno::ENOMEM)) => Diagnosis::OutOfMemory,
+                (_, Some(errno::EMFILE | errno::ENFILE)) => Diagnosis::FileLimit,
+                (Step::FindNamespace, Some(errno::ENOENT | errno::EACCES)) => Diagnosis::NoProc,
+                _ => Diagnosis::Unknown,
+            };
+        }
         self.source = Some(source);
         self
     }
@@ -326,6 +406,8 @@ impl Error {
     fn sentence(&self) -> String {
         let mut text = self.step.to_string();
         match (&self.interface, self.queue) {
+            // The step says what the name is of.
+            (Some(interface), _) if self.step == Step::FindInterface => text += &format!(" `{interface}`"),
             (Some(interface), Some(queue)) => text += &format!(" on {interface} queue {queue}"),
             (Some(interface), None) => text += &format!(" on {interface}"),
             (None, Some(queue)) => text += &format!(" on queue {queue}"),
@@ -341,6 +423,15 @@ impl Error {
             (None, None) => {}
         }
         text
+    }
+}
+
+/// Which queue ids there are.
+fn range(queues: u32) -> String {
+    match queues {
+        0 => "the interface has no queues".to_owned(),
+        1 => "the interface has one queue, whose id is 0".to_owned(),
+        _ => format!("the interface has {queues} queues, so queue ids go from 0 to {}", queues - 1),
     }
 }
 
@@ -360,12 +451,12 @@ mod tests {
     fn a_sentence_names_everything() {
         let error = Error::new(Step::Bind, Diagnosis::QueueOutOfRange { queues: 4 })
             .on("eth0", Some(99))
-            .value("queue 99")
+            .value("flags XDP_COPY")
             .source(io::Error::from_raw_os_error(22));
         assert_eq!(
             error.to_string(),
-            "cannot bind on eth0 queue 99 with queue 99: the interface has 4 queue(s), so queue ids go from 0 to 3; more \
-             with `ethtool -L` (EINVAL 22)"
+            "cannot bind on eth0 queue 99 with flags XDP_COPY: the interface has 4 queues, so queue ids go from 0 to 3; \
+             `ethtool -L` gives it more if the driver can (EINVAL 22)"
         );
         let error = io::Error::from(error);
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);

@@ -129,7 +129,13 @@ pub trait Backend: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
         unsupported()
     }
 
-    /// Attaches a redirect program beside others through libxdp's dispatcher.
+    /// Attaches a redirect program beside others through libxdp's dispatcher, or joins the one that is there. `flags` are
+    /// mode bits only; without any, the mode is that of the dispatcher that is there, else the kernel's choice.
+    ///
+    /// What these errnos mean is the same for every backend: `ENOENT`, there is no BPF file system; `EBUSY`, there is a
+    /// program that was not attached this way; `EEXIST`, the dispatcher is attached in another mode; `E2BIG`, the dispatcher
+    /// is full; `ENOSYS`, the kernel cannot have a dispatcher; `EPERM`, the caller may not look programs up; `EINVAL`, the
+    /// dispatcher has no such mode.
     fn attach_dispatcher(&self, interface: &InterfaceInfo, flags: XdpFlags) -> io::Result<Attachment> {
         let _ = (interface, flags);
         unsupported()

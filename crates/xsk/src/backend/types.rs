@@ -7,6 +7,7 @@ use bitflags::bitflags;
 use xsk_core::abi::Pod;
 
 use super::Backend;
+use crate::error::errno;
 
 /// A socket, map, program or link of a backend: a plain number, as a file descriptor is.
 ///
@@ -46,6 +47,7 @@ impl Drop for OwnedHandle {
 pub(crate) trait BackendExt {
     fn set_option<T: Pod>(&self, socket: Handle, name: i32, value: &T) -> io::Result<()>;
     fn get_option<T: Pod>(&self, socket: Handle, level: i32, name: i32) -> io::Result<(T, usize)>;
+    fn ask(&self, socket: Handle) -> io::Result<()>;
 }
 
 impl BackendExt for dyn Backend {
@@ -58,6 +60,15 @@ impl BackendExt for dyn Backend {
         let mut value = T::default();
         let len = self.getsockopt(socket, level, name, value.as_bytes_mut())?;
         Ok((value, len))
+    }
+
+    /// How a bound socket is: ENETDOWN if its interface is down, ENXIO if that is gone. Asks on the receiving side, which
+    /// has no effect in copy mode; before Linux 5.11 that side cannot be asked, and the transmitting one is.
+    fn ask(&self, socket: Handle) -> io::Result<()> {
+        match self.recvfrom(socket) {
+            Err(e) if e.raw_os_error() == Some(errno::EOPNOTSUPP) => self.sendto(socket),
+            answer => answer,
+        }
     }
 }
 
@@ -154,6 +165,8 @@ pub struct InterfaceInfo {
     pub max_queues: u32,
     /// Largest payload of a frame, in bytes, without the Ethernet header.
     pub mtu: u32,
+    /// Its Ethernet address, if it has one (of six bytes).
+    pub mac: Option<[u8; 6]>,
     /// Whether it is up.
     pub up: bool,
     /// Whether it has a carrier.
@@ -176,6 +189,7 @@ impl InterfaceInfo {
             tx_queues: 1,
             max_queues: 1,
             mtu: 1500,
+            mac: None,
             up: true,
             carrier: true,
             driver: None,

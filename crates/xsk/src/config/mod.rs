@@ -2,6 +2,8 @@
 
 mod flags;
 mod interface;
+#[cfg(all(feature = "libxdp", target_os = "linux"))]
+mod libxdp;
 mod size;
 mod socket;
 mod umem;

@@ -10,8 +10,12 @@ pub enum Attach {
     /// process ends.
     #[default]
     Link,
-    /// Through libxdp's dispatcher, beside other XDP programs; joins a default program that another process attached
-    /// this way. Needs feature `libxdp`. What a killed process attached this way stays.
+    /// Through libxdp's dispatcher, beside other XDP programs. It joins libxdp's default program if one is there, whoever
+    /// attached it, and the last user of that program detaches it. Needs feature `libxdp`, Linux 5.10, CAP_SYS_ADMIN and a BPF
+    /// file system (`mount -t bpf bpf /sys/fs/bpf`).
+    ///
+    /// A process that is killed counts as a user for ever: its program stays attached, passes on what no socket wants, and
+    /// serves the next one who opens a socket. `xdp-loader unload <interface> --all` removes it.
     Dispatcher,
 }
 

@@ -126,7 +126,7 @@ impl ConfigBuilder {
     }
 
     /// Bytes of TX metadata before each packet to send (Linux 6.8): a multiple of 8 below 256. Sets
-    /// `XDP_UMEM_TX_METADATA_LEN` for anything but 0.
+    /// `XDP_UMEM_TX_METADATA_LEN` for anything but 0. To write it: [`Umem::tx_metadata_mut`](crate::Umem::tx_metadata_mut).
     pub fn tx_metadata_len(&mut self, len: u32) -> &mut Self {
         self.config.tx_metadata_len = len;
         self.config.flags.set(UmemFlags::XDP_UMEM_TX_METADATA_LEN, len != 0);

@@ -1,11 +1,12 @@
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fmt;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::backend::{Backend, Handle, InterfaceInfo, NamespaceId, OwnedHandle, RedirectProgram};
+use crate::backend::{Backend, BackendExt, Handle, InterfaceInfo, NamespaceId, OwnedHandle, RedirectProgram};
 use crate::config::{Attach, XdpFlags};
 use crate::error::{Diagnosis, Error, Step, errno};
 use crate::socket::diagnose;
@@ -37,6 +38,8 @@ struct Attached {
 
 #[derive(Debug)]
 struct State {
+    /// The attached program, where the kernel tells it. Through a dispatcher it is anybody's.
+    id: Option<u32>,
     frags: bool,
     /// The sockets of each queue, in the order in which they came; the last one is in the map.
     slots: BTreeMap<u32, Vec<Handle>>,
@@ -88,14 +91,13 @@ pub(crate) fn acquire(
     let mut programs = lock(&PROGRAMS);
     let found = programs.iter().find(|e| (e.namespace, e.ifindex) == (namespace, interface.index));
     if let Some(program) = found.and_then(|entry| entry.program.upgrade()) {
-        return match program.join(backend, interface, flags.modes(), frags) {
-            Ok(()) => Ok(ProgramRef(Some(program))),
-            Err(error) => {
-                // Should this be the last share by now, it must not take the lock again.
-                drop(program);
-                Err(error)
-            }
-        };
+        // Should this be the last share by now, it must not take the lock again: it is dropped as it is.
+        if program.is_on(backend, interface) {
+            program.join(backend, interface, flags.modes(), frags)?;
+            return Ok(ProgramRef(Some(program)));
+        }
+        // Sockets of an interface that is gone keep it; this is another interface, with the same index.
+        programs.retain(|e| (e.namespace, e.ifindex) != (namespace, interface.index));
     }
     let program = Arc::new(match attach {
         Attach::Link => Attached::by_link(backend, interface, flags.modes(), frags)?,
@@ -134,7 +136,8 @@ impl Attached {
         let link = backend.link_create(program.get(), interface.index, modes);
         let link = link.map_err(|e| fail(Step::AttachProgram, e).value(describe(modes)))?;
         let hold = Hold::Link(OwnedHandle::new(backend, link));
-        Ok(Self { map, modes, state: Mutex::new(State { frags, slots: BTreeMap::new() }), hold })
+        let id = program_on(backend, interface).flatten();
+        Ok(Self { map, modes, state: Mutex::new(State { id, frags, slots: BTreeMap::new() }), hold })
     }
 
     fn by_dispatcher(
@@ -142,18 +145,22 @@ impl Attached {
         interface: &InterfaceInfo,
         modes: XdpFlags,
     ) -> Result<Self, Error> {
-        let attachment = backend.attach_dispatcher(interface, modes).map_err(|e| {
-            if e.kind() == io::ErrorKind::Unsupported && e.raw_os_error().is_none() {
-                Error::new(Step::AttachProgram, Diagnosis::NoFeature("libxdp")).on(&interface.name, None)
-            } else {
-                diagnose::program(backend, Step::AttachProgram, interface, false, e)
-                    .value("libxdp's dispatcher")
-            }
-        })?;
+        let attachment = backend
+            .attach_dispatcher(interface, modes)
+            .map_err(|e| diagnose::dispatcher(backend, interface, modes, e))?;
         // The dispatcher takes whatever buffers all of its programs take: nothing to choose here.
-        let state = Mutex::new(State { frags: true, slots: BTreeMap::new() });
+        let state = Mutex::new(State { id: None, frags: true, slots: BTreeMap::new() });
         let map = OwnedHandle::new(backend, attachment.map);
         Ok(Self { map, modes, state, hold: Hold::Other(AssertUnwindSafe(attachment.keep)) })
+    }
+
+    /// Whether it is this interface that has the program: indices are used again, and links end with their interface.
+    fn is_on(&self, backend: &Arc<dyn Backend>, interface: &InterfaceInfo) -> bool {
+        let id = lock(&self.state).id;
+        // Looked at again before it is denied: another thread may have attached it since `interface` was looked at.
+        id.is_none()
+            || interface.program.map(|program| program.id) == id
+            || program_on(backend, interface).is_none_or(|now| now == id)
     }
 
     /// Makes sure that one more socket may use this program.
@@ -178,9 +185,17 @@ impl Attached {
             let updated = backend.link_update(link.get(), program.get());
             updated.map_err(|e| diagnose::program(backend, Step::AttachProgram, interface, frags, e))?;
             state.frags = true;
+            state.id = program_on(backend, interface).flatten();
         }
         Ok(())
     }
+}
+
+/// The id of the program that is on the interface now, if any; `None` if that cannot be told.
+fn program_on(backend: &Arc<dyn Backend>, interface: &InterfaceInfo) -> Option<Option<u32>> {
+    let name = CString::new(interface.name.as_str()).ok()?;
+    let now = backend.interface(&name).ok()?;
+    (now.index == interface.index).then_some(now.program.map(|program| program.id))
 }
 
 fn describe(modes: XdpFlags) -> String {
@@ -213,10 +228,15 @@ impl Drop for MapSlot {
         let was_last = sockets.last() == Some(&self.socket);
         sockets.retain(|socket| *socket != self.socket);
         let (backend, map) = (attached.map.backend(), attached.map.get());
-        // A device that is gone has emptied the slot already; there is nobody to tell of a failure here.
-        let _ = match sockets.last() {
-            Some(previous) if was_last => backend.xskmap_update(map, self.queue, *previous),
-            Some(_) => Ok(()),
+        if !was_last && !sockets.is_empty() {
+            return;
+        }
+        // A socket that lost its device takes no packets: put into the map it would keep them from the stack, and crash
+        // Linux 5.10 in SKB mode.
+        let is_dead = |socket| backend.ask(socket).is_err_and(|e| e.raw_os_error() == Some(errno::ENXIO));
+        // There is nobody to tell of a failure here.
+        let _ = match sockets.iter().rev().find(|socket| !is_dead(**socket)) {
+            Some(previous) => backend.xskmap_update(map, self.queue, *previous),
             None => backend.xskmap_delete(map, self.queue),
         };
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use xsk_core::layout::Layout;
 use xsk_core::ring::MAX_CAPACITY;
 
-use crate::backend::{Backend, Capabilities, InterfaceInfo, XdpMode};
+use crate::backend::{AttachedProgram, Backend, Capabilities, InterfaceInfo, XdpMode};
 use crate::config::{BindFlags, UmemFlags, XdpFlags};
 use crate::error::{Diagnosis, Error, Step, errno};
 
@@ -16,6 +16,11 @@ const FRAME_OVERHEAD: u32 = 14 + 12;
 fn lacks(backend: &Arc<dyn Backend>, any_of: Capabilities) -> bool {
     // Where it cannot be told, EPERM means what it most often means.
     backend.capabilities().map_or(true, |has| !has.intersects(any_of))
+}
+
+/// Flags by their names.
+pub(crate) fn names<F: bitflags::Flags>(flags: &F) -> String {
+    flags.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" | ")
 }
 
 fn make(step: Step, diagnosis: Diagnosis, source: io::Error) -> Error {
@@ -55,11 +60,11 @@ pub(crate) fn register_umem(backend: &Arc<dyn Backend>, layout: &Layout, source:
         }
         Some(errno::EINVAL) if flags.intersects(metadata) => {
             let diagnosis = Diagnosis::KernelTooOld { feature: "this TX metadata", since: "6.11" };
-            (diagnosis, format!("flags {flags:?} and {} bytes of TX metadata", layout.tx_metadata_len()))
+            (diagnosis, format!("flags {} and {} bytes of TX metadata", names(&flags), layout.tx_metadata_len()))
         }
         Some(errno::EINVAL) if layout.is_unaligned() => {
             let diagnosis = Diagnosis::KernelTooOld { feature: "unaligned chunks", since: "5.4" };
-            (diagnosis, format!("flags {flags:?}"))
+            (diagnosis, format!("flags {}", names(&flags)))
         }
         Some(errno::ENOMEM) => (Diagnosis::OutOfMemory, format!("{} bytes", layout.len())),
         _ => (Diagnosis::Unknown, format!("{layout:?}")),
@@ -120,7 +125,7 @@ pub(crate) fn bind(context: &BindContext<'_>, source: io::Error) -> Error {
         _ => Diagnosis::Unknown,
     };
     let error = make(Step::Bind, diagnosis, source);
-    if flags.is_empty() || shared { error } else { error.value(format!("flags {flags:?}")) }
+    if flags.is_empty() || shared { error } else { error.value(format!("flags {}", names(&flags))) }
 }
 
 pub(crate) fn mode_of(modes: XdpFlags) -> Option<XdpMode> {
@@ -141,49 +146,89 @@ pub(crate) fn program(
     source: io::Error,
 ) -> Error {
     let bpf = Capabilities::CAP_BPF | Capabilities::CAP_SYS_ADMIN;
-    let needed = match step {
-        Step::AttachProgram => "CAP_NET_ADMIN (to attach XDP programs)",
-        _ => "CAP_BPF and CAP_NET_ADMIN (to load XDP programs)",
-    };
     let driver = || interface.driver.clone();
     let diagnosis = match (step, source.raw_os_error()) {
         (_, Some(errno::EPERM | errno::EACCES)) => {
-            if lacks(backend, bpf) || lacks(backend, Capabilities::CAP_NET_ADMIN) {
-                Diagnosis::MissingCapability(needed)
-            } else {
-                // Before 5.11, maps and programs count as locked memory.
-                let limit = backend.memlock_limit().ok().flatten();
-                Diagnosis::MemoryLimit { limit, needed: 4096 }
+            match (lacks(backend, bpf), lacks(backend, Capabilities::CAP_NET_ADMIN)) {
+                (false, false) => Diagnosis::Forbidden,
+                (true, false) => Diagnosis::MissingCapability("CAP_BPF (to load XDP programs)"),
+                (false, true) => Diagnosis::MissingCapability("CAP_NET_ADMIN (to load and attach XDP programs)"),
+                (true, true) => {
+                    Diagnosis::MissingCapability("CAP_BPF and CAP_NET_ADMIN (to load and attach XDP programs)")
+                }
             }
         }
         (_, Some(errno::ENOSYS)) => Diagnosis::KernelTooOld { feature: "bpf(2)", since: "4.18" },
         (_, Some(errno::ENOMEM)) => Diagnosis::OutOfMemory,
+        (_, Some(errno::ENODEV)) => Diagnosis::NoInterface,
         (Step::LoadProgram, Some(errno::EINVAL)) if frags => {
             Diagnosis::KernelTooOld { feature: "XDP programs for packets of several buffers", since: "5.18" }
         }
         (Step::AttachProgram, Some(errno::EBUSY | errno::EEXIST)) => already(backend, interface),
         (Step::AttachProgram, Some(errno::EOPNOTSUPP)) => Diagnosis::NoNativeXdp { driver: driver() },
         (Step::AttachProgram, Some(errno::ERANGE)) => Diagnosis::MtuTooLargeForProgram { mtu: interface.mtu },
-        (Step::AttachProgram, Some(errno::EINVAL)) => Diagnosis::KernelTooOld {
-            feature: "attaching XDP by a link, or this driver for this mode",
-            since: "5.9",
-        },
+        (Step::AttachProgram, Some(errno::ENOSPC)) => Diagnosis::TooFewQueues { driver: driver() },
+        (Step::AttachProgram, Some(errno::EINVAL)) => Diagnosis::AttachRefused { driver: driver() },
         _ => Diagnosis::Unknown,
     };
     make(step, diagnosis, source).on(&interface.name, None)
 }
 
-/// Names the program that is in the way. It may have come after `interface` was looked at.
+/// Attaching through libxdp's dispatcher, by the errnos of [`Backend::attach_dispatcher`].
+pub(crate) fn dispatcher(
+    backend: &Arc<dyn Backend>,
+    interface: &InterfaceInfo,
+    modes: XdpFlags,
+    source: io::Error,
+) -> Error {
+    let diagnosis = match source.raw_os_error() {
+        None if source.kind() == io::ErrorKind::Unsupported => {
+            let error = Error::new(Step::AttachProgram, Diagnosis::NoFeature("libxdp"));
+            return error.on(&interface.name, None);
+        }
+        Some(errno::ENOENT) => Diagnosis::NoBpffs,
+        Some(errno::E2BIG) => Diagnosis::DispatcherFull,
+        Some(errno::ENOSYS) => Diagnosis::NoDispatcher,
+        Some(errno::EPERM) if lacks(backend, Capabilities::CAP_SYS_ADMIN) => Diagnosis::MissingCapability(
+            "CAP_SYS_ADMIN (libxdp's dispatcher finds XDP programs by their ids)",
+        ),
+        Some(errno::EINVAL)
+            if !modes.is_empty() && !matches!(mode_of(modes), Some(XdpMode::Native | XdpMode::Skb)) =>
+        {
+            Diagnosis::Contradiction
+        }
+        Some(errno::EEXIST) => match in_the_way(backend, interface) {
+            Some((program, _)) => Diagnosis::DispatcherMode { attached: program.mode },
+            None => Diagnosis::Unknown,
+        },
+        Some(errno::EBUSY) => match in_the_way(backend, interface) {
+            Some((program, name)) => Diagnosis::NotDispatched { program, name },
+            None => Diagnosis::Unknown,
+        },
+        Some(errno::EINVAL) => Diagnosis::Unknown,
+        _ => return program(backend, Step::AttachProgram, interface, false, source).value(DISPATCHER),
+    };
+    make(Step::AttachProgram, diagnosis, source).on(&interface.name, None).value(DISPATCHER)
+}
+
+const DISPATCHER: &str = "libxdp's dispatcher";
+
 fn already(backend: &Arc<dyn Backend>, interface: &InterfaceInfo) -> Diagnosis {
+    match in_the_way(backend, interface) {
+        Some((program, name)) => Diagnosis::ProgramAttached { program, name },
+        None => Diagnosis::Unknown,
+    }
+}
+
+/// The program that is in the way, and its name. It may have come after `interface` was looked at.
+fn in_the_way(backend: &Arc<dyn Backend>, interface: &InterfaceInfo) -> Option<(AttachedProgram, String)> {
     let now =
         std::ffi::CString::new(interface.name.as_str()).ok().and_then(|name| backend.interface(&name).ok());
-    let Some(program) = now.and_then(|now| now.program).or(interface.program) else {
-        return Diagnosis::Unknown;
-    };
+    let program = now.and_then(|now| now.program).or(interface.program)?;
     let name = match backend.program_name(program.id) {
         Ok(name) if name.is_empty() => "without a name".to_owned(),
         Ok(name) => format!("`{name}`"),
         Err(_) => "of unknown name".to_owned(),
     };
-    Diagnosis::ProgramAttached { program, name }
+    Some((program, name))
 }

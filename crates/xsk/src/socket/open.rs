@@ -49,8 +49,9 @@ struct Sizes {
 pub(super) fn open(request: &Request<'_>) -> Result<Opened, Error> {
     open_on(request).map_err(|error| {
         let name = request.interface.as_c_str().to_string_lossy();
-        let shown: String = name.chars().take(32).collect();
-        let dots = if shown.len() < name.len() { "..." } else { "" };
+        // Of a name from a file with its line end, say, that is to be seen.
+        let shown: String = name.chars().take(32).flat_map(char::escape_debug).collect();
+        let dots = if name.chars().nth(32).is_some() { "..." } else { "" };
         error.on(shown + dots, Some(request.queue))
     })
 }
@@ -103,6 +104,8 @@ fn open_on(request: &Request<'_>) -> Result<Opened, Error> {
         socket,
         rings,
         _program: program,
+        // The membership holds it as well, but goes first.
+        _umem: umem.clone(),
         interface: info.name,
         queue,
     });
@@ -129,7 +132,7 @@ fn check(request: &Request<'_>, sizes: Sizes) -> Result<(), Error> {
     }
     let modes = config.xdp_flags().modes();
     if modes.bits().count_ones() > 1 {
-        return Err(Error::new(Step::CheckConfig, Diagnosis::Contradiction).value(format!("{modes:?}")));
+        return Err(Error::new(Step::CheckConfig, Diagnosis::Contradiction).value(diagnose::names(&modes)));
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use xsk_core::ring::BrokenIndex;
 use crate::backend::{Backend, BackendExt, Handle, Mapping, OwnedHandle, Poll, PollEvents};
 use crate::error::{Diagnosis, Error, Step, errno};
 use crate::program::{MapSlot, ProgramRef};
-use crate::umem::Membership;
+use crate::umem::{Membership, Umem};
 
 /// What the queues of one socket share.
 ///
@@ -25,6 +25,7 @@ pub(crate) struct Shared {
     pub(super) socket: OwnedHandle,
     pub(super) rings: Rings,
     pub(super) _program: Option<ProgramRef>,
+    pub(super) _umem: Umem,
     pub(super) interface: String,
     pub(super) queue: u32,
 }
@@ -101,7 +102,7 @@ impl Shared {
 
     /// An error if the interface is down or gone.
     fn check_alive(&self, step: Step) -> Result<(), Error> {
-        match self.backend().recvfrom(self.handle()) {
+        match self.backend().ask(self.handle()) {
             Err(e) if matches!(e.raw_os_error(), Some(errno::ENXIO | errno::ENETDOWN)) => {
                 Err(self.call_error(step, e))
             }

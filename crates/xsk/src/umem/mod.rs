@@ -236,6 +236,27 @@ impl Umem {
         unsafe { self.frame_mut(desc) }.1
     }
 
+    /// The TX metadata of a frame, to write: as many bytes as the UMEM was made with, directly before the packet's data
+    /// (`xsk_core::abi::xsk_tx_metadata_request`). The kernel reads it if the descriptor's options have `XDP_TX_METADATA`,
+    /// and writes a timestamp there before the frame comes back, if asked to.
+    ///
+    /// Empty if the UMEM has none, or the data starts too early in its frame.
+    ///
+    /// # Safety
+    /// As [`frame_mut`](Self::frame_mut).
+    #[inline]
+    pub unsafe fn tx_metadata_mut<'a>(&'a self, desc: &'a mut FrameDesc) -> &'a mut [u8] {
+        let layout = &self.inner.layout;
+        let len = layout.tx_metadata_len();
+        match layout.split(desc.raw_addr()) {
+            // SAFETY: within a frame that the caller owns alone: it starts behind the frame's start.
+            Some((base, offset)) if offset >= len => unsafe {
+                self.inner.bytes_mut(base + u64::from(offset - len), u64::from(len))
+            },
+            _ => &mut [],
+        }
+    }
+
     /// Start and length of the headroom and data buffers of a frame.
     #[inline]
     fn buffers(&self, desc: &FrameDesc) -> ((u64, u64), (u64, u64)) {

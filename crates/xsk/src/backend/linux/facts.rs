@@ -24,6 +24,7 @@ pub(super) fn interface(name: &CStr) -> io::Result<InterfaceInfo> {
         tx_queues: queues.tx,
         max_queues: queues.max.max(queues.rx).max(queues.tx),
         mtu: link.mtu,
+        mac: link.mac,
         up: link.up,
         carrier: link.carrier,
         driver: ethtool.driver().ok().or(link.kind),

@@ -1,6 +1,8 @@
 //! The real kernel.
 
 mod bpf;
+#[cfg(feature = "libxdp")]
+mod dispatcher;
 mod ethtool;
 mod facts;
 mod netlink;
@@ -15,6 +17,8 @@ use std::time::Duration;
 
 use xsk_core::abi::{AF_XDP, sockaddr_xdp};
 
+#[cfg(feature = "libxdp")]
+use super::Attachment;
 use super::{
     Backend, Capabilities, Handle, HugePages, InterfaceInfo, Mapping, NamespaceId, PageSize, Poll,
     PollEvents, RedirectProgram,
@@ -162,6 +166,11 @@ impl Backend for Linux {
 
     fn link_update(&self, link: Handle, program: Handle) -> io::Result<()> {
         bpf::link_update(link.0, program.0)
+    }
+
+    #[cfg(feature = "libxdp")]
+    fn attach_dispatcher(&self, interface: &InterfaceInfo, flags: XdpFlags) -> io::Result<Attachment> {
+        dispatcher::attach(interface, flags)
     }
 
     fn program_name(&self, id: u32) -> io::Result<String> {

@@ -8,6 +8,7 @@ use crate::backend::{AttachedProgram, DriverFeatures, XdpMode};
 
 const RTM_GETLINK: u16 = 18;
 const IFINFOMSG_LEN: usize = 16;
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
@@ -41,6 +42,7 @@ pub(super) struct Link {
     pub(super) name: String,
     pub(super) kind: Option<String>,
     pub(super) mtu: u32,
+    pub(super) mac: Option<[u8; 6]>,
     pub(super) up: bool,
     pub(super) carrier: bool,
     pub(super) rx_queues: u32,
@@ -156,6 +158,7 @@ fn parse_link(body: &[u8]) -> Option<Link> {
     let mut link = Link { up: flags & IFF_UP != 0, carrier: flags & IFF_LOWER_UP != 0, ..Default::default() };
     for (kind, value) in attributes(body.get(IFINFOMSG_LEN..)?) {
         match kind {
+            IFLA_ADDRESS => link.mac = value.try_into().ok(),
             IFLA_IFNAME => link.name = text(value),
             IFLA_MTU => link.mtu = read_u32(value)?,
             IFLA_NUM_RX_QUEUES => link.rx_queues = read_u32(value)?,
@@ -187,6 +190,7 @@ mod tests {
     fn message() -> Vec<u8> {
         let mut body = vec![0; IFINFOMSG_LEN];
         body[8..12].copy_from_slice(&(IFF_UP | IFF_LOWER_UP).to_ne_bytes());
+        push_attribute(&mut body, IFLA_ADDRESS, &[2, 0, 0, 0, 0, 7]);
         push_attribute(&mut body, IFLA_IFNAME, b"veth0\0");
         push_attribute(&mut body, IFLA_MTU, &1500_u32.to_ne_bytes());
         push_attribute(&mut body, IFLA_NUM_RX_QUEUES, &4_u32.to_ne_bytes());
@@ -206,8 +210,9 @@ mod tests {
         let program = Some(AttachedProgram { id: 77, mode: XdpMode::Skb });
         let kind = Some("veth".to_owned());
         let name = "veth0".to_owned();
+        let mac = Some([2, 0, 0, 0, 0, 7]);
         let expected =
-            Link { name, kind, mtu: 1500, up: true, carrier: true, rx_queues: 4, tx_queues: 0, program };
+            Link { name, kind, mtu: 1500, mac, up: true, carrier: true, rx_queues: 4, tx_queues: 0, program };
         assert_eq!(link, expected);
     }
 

@@ -1,0 +1,178 @@
+//! `xsk flood`: send frames, at a rate or as fast as it goes.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{describe, queues};
+use crate::cli::{Flood, FrameOptions};
+use crate::datapath::{Datapath, Need, Request, backend, interface};
+use crate::failure::Failure;
+use crate::packet::{ETHERNET_HEADER, Mac, UDP_HEADERS, Udp, write_raw, write_udp};
+use crate::report::format::grouped;
+use crate::report::traffic::Directions;
+use crate::report::{Output, Watch};
+use crate::run::{Outcome, Run, Turn, running};
+use crate::stop::Stop;
+
+/// Of an interface that has none, as `lo`.
+const NO_MAC: Mac = [0; 6];
+/// What a VLAN tag may add to the largest frame.
+const TAG: usize = 4;
+
+pub(crate) fn command(options: &Flood, stop: &Stop) -> Result<(), Failure> {
+    let mut output = Output::of(&options.run);
+    let outcome = run(options, stop, &mut output)?;
+    outcome.print(&mut output, &[], &[])
+}
+
+pub(crate) fn run(options: &Flood, stop: &Stop, watch: &mut dyn Watch) -> Result<Outcome, Failure> {
+    let (frames, size) = (&options.frames, options.frames.size);
+    let info = interface(&backend(), &options.target.name)?;
+    let least = if frames.udp { UDP_HEADERS } else { ETHERNET_HEADER };
+    check_size(size, least, &options.target.name, info.mtu)?;
+    let targets = std::slice::from_ref(&options.target);
+    let (mut datapath, ranges) = Request { targets, need: Need::Send, options: &options.sockets }.open()?;
+    check_room(size, &datapath)?;
+    write_frames(&mut datapath, frames, info.mac.unwrap_or(NO_MAC));
+
+    let (name, mode) = describe(&datapath, &options.target, &ranges[0]);
+    let text = format!(
+        "flooding {name} ({mode}), {}, frames of {} bytes",
+        queues(datapath.ports()),
+        grouped(size as u64)
+    );
+    let value =
+        json!({ "event": "ready", "command": "flood", "interface": name, "mode": mode, "size": size });
+    let directions = Directions { rx: false, tx: true };
+    let mut run = Run::start(&datapath, &options.run, directions, stop, watch, (&text, value))?;
+    let batch = options.sockets.batch as usize;
+    let pace = Pace { rate: options.rate, start: run.started(), sent: 0, batch: batch as u64 };
+    let result = flood(&mut run, &mut datapath, size, batch, pace, options.run.count);
+    Ok(run.finish(&mut datapath, result))
+}
+
+/// Whether frames of `size` bytes can leave the interface, whose MTU does not count the header.
+pub(super) fn check_size(size: usize, least: usize, name: &str, mtu: u32) -> Result<(), Failure> {
+    let most = mtu as usize + ETHERNET_HEADER + TAG;
+    if size < least {
+        return Err(Failure::usage(format!("--size {size}: such a frame has at least {least} bytes")));
+    }
+    if size > most {
+        return Err(Failure::usage(format!(
+            "--size {size}: at MTU {mtu}, frames on {name} have at most {most} bytes"
+        )));
+    }
+    Ok(())
+}
+
+pub(super) fn check_room(size: usize, datapath: &Datapath) -> Result<(), Failure> {
+    let room = datapath.room();
+    if size > room {
+        return Err(Failure::usage(format!(
+            "--size {size}: a UMEM frame holds at most {room} bytes of a packet"
+        )));
+    }
+    Ok(())
+}
+
+/// Every frame is written once: afterwards only descriptors move.
+fn write_frames(datapath: &mut Datapath, options: &FrameOptions, own_mac: Mac) {
+    let (dst, src) = (options.dst_mac, options.src_mac.unwrap_or(own_mac));
+    datapath.prepare(|index, bytes| {
+        let Some(frame) = bytes.get_mut(..options.size) else { return };
+        if options.udp {
+            let flow = (index % usize::from(options.flows)) as u16;
+            let src_port = options.src_port.wrapping_add(flow);
+            let udp = Udp { src: (options.src_ip, src_port), dst: (options.dst_ip, options.dst_port) };
+            write_udp(frame, dst, src, udp);
+        } else {
+            write_raw(frame, dst, src);
+        }
+    });
+}
+
+/// How many frames are due.
+struct Pace {
+    rate: Option<u64>,
+    start: Instant,
+    sent: u64,
+    batch: u64,
+}
+
+impl Pace {
+    fn due(&mut self, now: Instant) -> u64 {
+        let Some(rate) = self.rate else { return u64::MAX };
+        let total = (now - self.start).as_nanos() * u128::from(rate) / 1_000_000_000;
+        let due = u64::try_from(total).unwrap_or(u64::MAX).saturating_sub(self.sent);
+        // What could not be sent for 10 ms is not made up for.
+        let most = (rate / 100).max(self.batch);
+        self.sent += due.saturating_sub(most);
+        due.min(most)
+    }
+
+    /// When the next frame, or batch of them if that is within a millisecond, is due.
+    fn next(&self) -> Option<Instant> {
+        let rate = self.rate?;
+        let batch = (rate / 1000).clamp(1, self.batch);
+        let nanoseconds = u128::from(self.sent + batch) * 1_000_000_000 / u128::from(rate);
+        self.start.checked_add(Duration::from_nanos(u64::try_from(nanoseconds).ok()? + 1))
+    }
+}
+
+fn flood(
+    run: &mut Run<'_>,
+    datapath: &mut Datapath,
+    size: usize,
+    batch: usize,
+    mut pace: Pace,
+    count: Option<u64>,
+) -> Result<(), Failure> {
+    let mut left = count.unwrap_or(u64::MAX);
+    let mut port = 0;
+    loop {
+        let mut moved = false;
+        // All queues once, beginning with the next one: at low rates they take turns.
+        for _ in 0..datapath.ports() {
+            let due = if pace.rate.is_some() { pace.due(Instant::now()) } else { u64::MAX };
+            let want = due.min(left).min(batch as u64) as usize;
+            if want == 0 {
+                break;
+            }
+            let sent = datapath.send(port, want, |_| size).map_err(running)?;
+            port = (port + 1) % datapath.ports();
+            pace.sent += sent as u64;
+            left -= sent as u64;
+            moved |= sent > 0;
+        }
+        if left == 0 {
+            return Ok(());
+        }
+        match run.turn(datapath, moved, pace.next())? {
+            Turn::Go => {}
+            Turn::Report => run.report(datapath)?,
+            Turn::End => return Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_kept_and_not_made_up_for() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut pace = Pace { rate: Some(1000), start, sent: 0, batch: 8 };
+        assert_eq!(pace.due(start), 0);
+        assert_eq!(pace.due(at(5)), 5);
+        pace.sent += 5;
+        assert_eq!(pace.due(at(5)), 0);
+        assert!(pace.next().unwrap() > at(5) && pace.next().unwrap() < at(7));
+        // A second of nothing: only 10 frames are made up for.
+        assert_eq!(pace.due(at(1005)), 10);
+        pace.sent += 10;
+        assert_eq!(pace.due(at(1005)), 0);
+    }
+}

@@ -1,0 +1,229 @@
+//! Counters as lines, tables and JSON.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::format::{grouped, si};
+use super::table::Table;
+use crate::datapath::{Account, Drops, PortSample, Traffic};
+
+/// The counters of a port, and its name.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) sample: PortSample,
+}
+
+/// Which directions a command has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Directions {
+    pub(crate) rx: bool,
+    pub(crate) tx: bool,
+}
+
+/// Causes of loss, in words, with their names in JSON.
+fn causes(drops: &Drops) -> [(&'static str, &'static str, u64); 5] {
+    [
+        ("no free frame or too long", "no_frame", drops.no_frame),
+        ("RX ring full", "rx_ring_full", drops.rx_ring_full),
+        ("TX full", "tx_full", drops.tx_full),
+        ("refused by the driver", "tx_refused", drops.tx_refused),
+        ("invalid descriptor", "tx_invalid", drops.tx_invalid),
+    ]
+}
+
+fn sum(ports: &[PortSample]) -> PortSample {
+    let mut sum = PortSample::default();
+    for PortSample { rx, tx, drops } in ports {
+        for (total, part) in [(&mut sum.rx, rx), (&mut sum.tx, tx)] {
+            total.packets += part.packets;
+            total.bytes += part.bytes;
+        }
+        sum.drops.no_frame += drops.no_frame;
+        sum.drops.rx_ring_full += drops.rx_ring_full;
+        sum.drops.tx_full += drops.tx_full;
+        sum.drops.tx_refused += drops.tx_refused;
+        sum.drops.tx_invalid += drops.tx_invalid;
+    }
+    sum
+}
+
+fn rates(traffic: Traffic, seconds: f64) -> (f64, f64) {
+    let seconds = seconds.max(1e-9);
+    (traffic.packets as f64 / seconds, traffic.bytes as f64 * 8.0 / seconds)
+}
+
+fn since(now: Traffic, before: Traffic) -> Traffic {
+    // Estimates (of refused packets' bytes) may go back a little.
+    Traffic {
+        packets: now.packets.saturating_sub(before.packets),
+        bytes: now.bytes.saturating_sub(before.bytes),
+    }
+}
+
+/// One second, as a line and as JSON.
+pub(crate) fn interval(
+    at: Duration,
+    seconds: f64,
+    now: &[PortSample],
+    before: &[PortSample],
+    directions: Directions,
+) -> (String, Value) {
+    let (now, before) = (sum(now), sum(before));
+    let (rx, tx) = (since(now.rx, before.rx), since(now.tx, before.tx));
+    let drops: Vec<_> = causes(&now.drops)
+        .into_iter()
+        .zip(causes(&before.drops))
+        .map(|((words, name, now), (_, _, before))| (words, name, now.saturating_sub(before)))
+        .collect();
+    let mut line = format!("{:>5} s", at.as_secs());
+    let mut value = json!({ "event": "interval", "seconds": at.as_secs_f64() });
+    for (wanted, name, traffic) in [(directions.rx, "rx", rx), (directions.tx, "tx", tx)] {
+        if wanted {
+            let (pps, bps) = rates(traffic, seconds);
+            line += &format!("  {name} {:>6}pps {:>6}bit/s", si(pps), si(bps));
+            value[format!("{name}_packets")] = traffic.packets.into();
+            value[format!("{name}_pps")] = pps.round().into();
+            value[format!("{name}_bps")] = bps.round().into();
+        }
+    }
+    let dropped: Vec<_> = drops
+        .iter()
+        .filter(|(_, _, count)| *count > 0)
+        .map(|(words, _, count)| format!("{}/s {words}", si(*count as f64 / seconds)))
+        .collect();
+    if !dropped.is_empty() {
+        line += &format!("  dropped {}", dropped.join(", "));
+    }
+    value["drops"] = drops.iter().map(|(_, name, count)| ((*name).to_owned(), json!(count))).collect();
+    (line, value)
+}
+
+/// What happened, as the lines of a table.
+pub(crate) fn summary_lines(
+    ports: &[Named],
+    elapsed: Duration,
+    account: &Account,
+    directions: Directions,
+) -> Vec<String> {
+    let mut rows = ports.to_vec();
+    if ports.len() > 1 {
+        rows.push(Named { name: "total".to_owned(), sample: total(ports) });
+    }
+    let mut lines = vec![String::new()];
+    lines.extend(table_lines(&rows, elapsed, directions));
+    lines.push(String::new());
+    lines.extend(drops_line(ports));
+    lines.push(format!("  {}; {:.1} s", frames(account), elapsed.as_secs_f64()));
+    lines
+}
+
+fn total(ports: &[Named]) -> PortSample {
+    let samples: Vec<_> = ports.iter().map(|port| port.sample.clone()).collect();
+    sum(&samples)
+}
+
+/// A table of ports.
+pub(crate) fn table_lines(rows: &[Named], elapsed: Duration, directions: Directions) -> Vec<String> {
+    let mut heads = vec!["port"];
+    if directions.rx {
+        heads.extend(["received", "pps", "bit/s"]);
+    }
+    if directions.tx {
+        heads.extend(["sent", "pps", "bit/s"]);
+    }
+    heads.push("dropped");
+    let mut table = Table::numbers(&heads);
+    for Named { name, sample } in rows {
+        let mut row = vec![name.clone()];
+        for (wanted, traffic) in [(directions.rx, sample.rx), (directions.tx, sample.tx)] {
+            if wanted {
+                let (pps, bps) = rates(traffic, elapsed.as_secs_f64());
+                row.extend([grouped(traffic.packets), si(pps), si(bps)]);
+            }
+        }
+        row.push(grouped(sample.drops.total()));
+        table.row(row);
+    }
+    table.lines()
+}
+
+/// Why packets were dropped, if any were.
+pub(crate) fn drops_line(ports: &[Named]) -> Option<String> {
+    let drops: Vec<_> = causes(&total(ports).drops)
+        .iter()
+        .filter(|(_, _, count)| *count > 0)
+        .map(|(words, _, count)| format!("{} {words}", grouped(*count)))
+        .collect();
+    (!drops.is_empty()).then(|| format!("  dropped: {}", drops.join(", ")))
+}
+
+/// Where the frames are, in one line.
+pub(crate) fn frames(account: &Account) -> String {
+    let Account { total, pool, receiving, sending, whole } = *account;
+    let verdict = if whole { "none lost" } else { "SOME LOST" };
+    format!(
+        "frames: {} = {} free + {} to receive into + {} being sent, {verdict}",
+        grouped(total),
+        grouped(pool),
+        grouped(receiving),
+        grouped(sending)
+    )
+}
+
+fn traffic_json(traffic: Traffic) -> Value {
+    json!({ "packets": traffic.packets, "bytes": traffic.bytes })
+}
+
+fn sample_json(sample: &PortSample) -> Value {
+    let drops: Value =
+        causes(&sample.drops).iter().map(|(_, name, count)| ((*name).to_owned(), json!(count))).collect();
+    json!({ "rx": traffic_json(sample.rx), "tx": traffic_json(sample.tx), "drops": drops })
+}
+
+/// What happened, as JSON.
+pub(crate) fn summary_json(ports: &[Named], elapsed: Duration, account: &Account) -> Value {
+    let total_sample = total(ports);
+    let Account { total, pool, receiving, sending, whole } = *account;
+    let ports: Vec<_> = ports
+        .iter()
+        .map(|Named { name, sample }| {
+            let mut value = sample_json(sample);
+            value["port"] = name.clone().into();
+            value
+        })
+        .collect();
+    json!({
+        "event": "summary",
+        "seconds": elapsed.as_secs_f64(),
+        "ports": ports,
+        "total": sample_json(&total_sample),
+        "frames": { "total": total, "free": pool, "receiving": receiving, "sending": sending, "whole": whole },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_tells_rates_and_causes() {
+        let before = PortSample::default();
+        let mut now = before.clone();
+        now.rx = Traffic { packets: 2000, bytes: 120_000 };
+        now.drops.rx_ring_full = 10;
+        let directions = Directions { rx: true, tx: false };
+        let (line, value) = interval(Duration::from_secs(3), 2.0, &[now], &[before], directions);
+        assert_eq!(line, "    3 s  rx 1.00 kpps  480 kbit/s  dropped 5/s RX ring full");
+        assert_eq!(value["rx_pps"], 1000.0);
+        assert_eq!(value["drops"]["rx_ring_full"], 10);
+        assert_eq!(value.get("tx_pps"), None);
+    }
+
+    #[test]
+    fn a_lost_frame_is_shouted() {
+        let account = Account { total: 8, pool: 7, ..Default::default() };
+        assert!(frames(&account).ends_with("SOME LOST"));
+    }
+}

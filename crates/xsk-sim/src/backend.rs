@@ -1,0 +1,221 @@
+//! The system calls.
+
+use std::ffi::CStr;
+use std::io;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use xsk::backend::{
+    Backend, Capabilities, Handle, HugePages, InterfaceInfo, Mapping, NamespaceId, PageSize, Poll,
+    RedirectProgram,
+};
+use xsk::config::XdpFlags;
+use xsk_core::abi::sockaddr_xdp;
+use xsk_core::errno::{EINVAL, ENODEV, ENOMEM};
+use xsk_core::region::Region;
+
+use crate::error::{Failure, Sys, errno};
+use crate::handle::{Inner, SimKernel};
+use crate::kernel::{Kernel, Object};
+
+/// What a mapping of memory drops: its place in the kernel's table, and its huge pages.
+#[derive(Debug)]
+pub(crate) struct UnmapMemory {
+    kernel: Weak<Inner>,
+    address: u64,
+    huge_pages: u64,
+}
+
+impl UnmapMemory {
+    pub(crate) fn new(kernel: &SimKernel, region: &Arc<Region>, huge_pages: u64) -> Self {
+        let address = region.as_ptr().as_ptr() as u64;
+        Self { kernel: Arc::downgrade(kernel.inner()), address, huge_pages }
+    }
+}
+
+impl Drop for UnmapMemory {
+    fn drop(&mut self) {
+        if let Some(kernel) = self.kernel.upgrade() {
+            let mut kernel = kernel.lock();
+            kernel.memory.remove(self.address);
+            kernel.process.free_huge_pages += self.huge_pages;
+        }
+    }
+}
+
+impl SimKernel {
+    /// Every call: time passes, and nothing is done on a kernel that has crashed, or by a call that crashed it.
+    fn call<T>(&self, call: impl FnOnce(&mut Kernel) -> Sys<T>) -> io::Result<T> {
+        let mut kernel = self.lock();
+        kernel.check_alive()?;
+        kernel.tick();
+        let result = call(&mut kernel);
+        kernel.check_alive()?;
+        Ok(result?)
+    }
+
+    fn map_memory(&self, kernel: &mut Kernel, len: usize, pages: PageSize) -> Sys<Mapping> {
+        if len == 0 {
+            return errno(EINVAL);
+        }
+        let len = len.checked_next_multiple_of(pages.bytes()).ok_or(Failure::Errno(ENOMEM))?;
+        let huge = match pages {
+            PageSize::Normal => 0,
+            PageSize::Huge2M => (len / pages.bytes()) as u64,
+            PageSize::Huge1G => return errno(ENOMEM),
+        };
+        if huge > kernel.process.free_huge_pages {
+            return errno(ENOMEM);
+        }
+        let region = Region::new(len).map_err(|_| Failure::Errno(ENOMEM))?;
+        kernel.process.free_huge_pages -= huge;
+        kernel.memory.insert(&region);
+        Ok(Mapping::of_region(&region, Box::new(UnmapMemory::new(self, &region, huge))))
+    }
+}
+
+/// `SOCK_RAW`.
+const SOCK_RAW: i32 = 3;
+
+impl Backend for SimKernel {
+    fn socket(&self) -> io::Result<Handle> {
+        self.call(|kernel| kernel.create_socket(SOCK_RAW, 0))
+    }
+
+    fn close(&self, handle: Handle) {
+        // A kernel that has crashed still forgets its handles.
+        let mut kernel = self.lock();
+        if kernel.crash.is_none() {
+            kernel.tick();
+        }
+        match kernel.handles.close(handle) {
+            Some(Object::Socket(socket)) => kernel.put_socket(socket),
+            Some(Object::Link(link)) => kernel.close_link(link),
+            // Programs and maps are kept by whoever uses them, and cost nothing.
+            Some(Object::Map(_) | Object::Program(_)) | None => {}
+        }
+    }
+
+    fn setsockopt(&self, socket: Handle, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+        self.call(|kernel| {
+            let socket = kernel.socket(socket)?;
+            kernel.setsockopt(socket, level, name, value)
+        })
+    }
+
+    fn getsockopt(&self, socket: Handle, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
+        self.call(|kernel| {
+            let socket = kernel.socket(socket)?;
+            kernel.getsockopt(socket, level, name, value)
+        })
+    }
+
+    fn bind(&self, socket: Handle, address: &sockaddr_xdp) -> io::Result<()> {
+        self.call(|kernel| {
+            let socket = kernel.socket(socket)?;
+            kernel.bind(socket, address)
+        })
+    }
+
+    fn mmap_ring(&self, socket: Handle, offset: u64, len: usize) -> io::Result<Mapping> {
+        self.call(|kernel| {
+            let socket = kernel.socket(socket)?;
+            kernel.mmap_ring(socket, offset, len, Arc::downgrade(self.inner()))
+        })
+    }
+
+    fn mmap_memory(&self, len: usize, pages: PageSize) -> io::Result<Mapping> {
+        self.call(|kernel| self.map_memory(kernel, len, pages))
+    }
+
+    fn poll(&self, polls: &mut [Poll], timeout_ms: i32) -> io::Result<usize> {
+        self.call(|kernel| kernel.poll(polls, timeout_ms))
+    }
+
+    fn sendto(&self, socket: Handle) -> io::Result<()> {
+        self.call(|kernel| {
+            let socket = kernel.socket(socket)?;
+            kernel.sendmsg(socket, false)
+        })
+    }
+
+    fn recvfrom(&self, socket: Handle) -> io::Result<()> {
+        self.call(|kernel| {
+            let socket = kernel.socket(socket)?;
+            kernel.recvmsg(socket, false)
+        })
+    }
+
+    fn interface(&self, name: &CStr) -> io::Result<InterfaceInfo> {
+        self.call(|kernel| match kernel.device_named(name.to_bytes()) {
+            Some(device) => Ok(kernel.interface_info(device)),
+            None => errno(ENODEV),
+        })
+    }
+
+    fn namespace(&self) -> io::Result<NamespaceId> {
+        // "xsk-sim": a first number that no device has.
+        const SIMULATED: u64 = u64::from_be_bytes(*b"\xffxsk-sim");
+        self.call(|kernel| Ok(NamespaceId([SIMULATED, kernel.number])))
+    }
+
+    fn now(&self) -> Duration {
+        let mut kernel = self.lock();
+        if kernel.crash.is_none() {
+            kernel.tick();
+        }
+        kernel.clock.now()
+    }
+
+    fn sleep(&self, time: Duration) {
+        let mut kernel = self.lock();
+        let until = kernel.clock.now().saturating_add(time);
+        kernel.run_until(until);
+    }
+
+    fn xskmap_create(&self, entries: u32) -> io::Result<Handle> {
+        self.call(|kernel| kernel.create_map(entries))
+    }
+
+    fn xskmap_update(&self, map: Handle, key: u32, socket: Handle) -> io::Result<()> {
+        self.call(|kernel| kernel.update_map(map, key, socket, 0))
+    }
+
+    fn xskmap_delete(&self, map: Handle, key: u32) -> io::Result<()> {
+        self.call(|kernel| kernel.delete_from_map(map, key))
+    }
+
+    fn program_load(&self, program: &RedirectProgram) -> io::Result<Handle> {
+        self.call(|kernel| kernel.load_redirect(program))
+    }
+
+    fn link_create(&self, program: Handle, ifindex: u32, flags: XdpFlags) -> io::Result<Handle> {
+        self.call(|kernel| kernel.create_link(program, ifindex, flags))
+    }
+
+    fn link_update(&self, link: Handle, program: Handle) -> io::Result<()> {
+        self.call(|kernel| kernel.update_link(link, program))
+    }
+
+    fn program_name(&self, id: u32) -> io::Result<String> {
+        self.call(|kernel| kernel.program_name(id))
+    }
+
+    fn capabilities(&self) -> io::Result<Capabilities> {
+        self.call(|kernel| Ok(kernel.process.capabilities))
+    }
+
+    fn memlock_limit(&self) -> io::Result<Option<u64>> {
+        self.call(|kernel| Ok(kernel.process.memlock_limit))
+    }
+
+    fn huge_pages(&self, size: PageSize) -> io::Result<HugePages> {
+        self.call(|kernel| {
+            let process = &kernel.process;
+            Ok(match size {
+                PageSize::Huge2M => HugePages { total: process.huge_pages, free: process.free_huge_pages },
+                PageSize::Normal | PageSize::Huge1G => HugePages { total: 0, free: 0 },
+            })
+        })
+    }
+}

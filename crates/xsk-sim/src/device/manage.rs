@@ -1,0 +1,239 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use xsk::backend::{AttachedProgram, DriverFeatures, InterfaceInfo, XdpMode};
+use xsk_core::errno::{EEXIST, EINVAL};
+
+use crate::arena::Id;
+use crate::error::{Sys, errno};
+use crate::kernel::Kernel;
+use crate::xdp::Mode;
+
+use super::{Device, Kind};
+
+/// How packets of the stack wait for a device. What AF_XDP sends never waits there, but a device with a real qdisc says
+/// "busy" where one without drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Qdisc {
+    /// `noqueue`: what does not fit is dropped.
+    #[default]
+    None,
+    /// `pfifo`.
+    Fifo,
+}
+
+/// How a device is made.
+#[derive(Debug, Clone)]
+pub struct DeviceConfig {
+    pub(crate) rx_queues: u32,
+    pub(crate) tx_queues: u32,
+    pub(crate) mtu: u32,
+    pub(crate) up: bool,
+    pub(crate) qdisc: Qdisc,
+    pub(crate) threaded: bool,
+}
+
+impl Default for DeviceConfig {
+    /// One queue of each kind, MTU 1500, up.
+    fn default() -> Self {
+        Self { rx_queues: 1, tx_queues: 1, mtu: 1500, up: true, qdisc: Qdisc::None, threaded: false }
+    }
+}
+
+impl DeviceConfig {
+    /// So many queues of each kind; 0 counts as 1.
+    pub fn queues(self, queues: u32) -> Self {
+        self.rx_queues(queues).tx_queues(queues)
+    }
+
+    /// So many receive queues; 0 counts as 1.
+    pub fn rx_queues(mut self, queues: u32) -> Self {
+        self.rx_queues = queues.max(1);
+        self
+    }
+
+    /// So many transmit queues; 0 counts as 1.
+    pub fn tx_queues(mut self, queues: u32) -> Self {
+        self.tx_queues = queues.max(1);
+        self
+    }
+
+    /// Largest payload of a frame, in bytes.
+    pub fn mtu(mut self, mtu: u32) -> Self {
+        self.mtu = mtu;
+        self
+    }
+
+    /// Whether it is up.
+    pub fn up(mut self, up: bool) -> Self {
+        self.up = up;
+        self
+    }
+
+    /// How packets of the stack wait for it.
+    pub fn qdisc(mut self, qdisc: Qdisc) -> Self {
+        self.qdisc = qdisc;
+        self
+    }
+
+    /// Whether its NAPI runs in threads: packets arrive some time after they were sent, in batches.
+    pub fn threaded(mut self, threaded: bool) -> Self {
+        self.threaded = threaded;
+        self
+    }
+}
+
+impl Kernel {
+    pub(crate) fn add_device(&mut self, name: &str, kind: Kind, config: &DeviceConfig) -> Sys<Id<Device>> {
+        let valid = (1..=15).contains(&name.len()) && !name.contains(['/', ':', '\0', ' ']);
+        if !valid || name == "." || name == ".." {
+            return errno(EINVAL);
+        }
+        if self.device_named(name.as_bytes()).is_some() {
+            return errno(EEXIST);
+        }
+        let index = self.devices.iter().map(|(_, device)| device.index).max().unwrap_or(0) + 1;
+        Ok(self.devices.insert(Device {
+            name: name.to_owned(),
+            index,
+            kind,
+            rx_queues: config.rx_queues,
+            tx_queues: config.tx_queues,
+            max_queues: config.rx_queues.max(config.tx_queues),
+            mtu: config.mtu,
+            up: config.up,
+            gone: false,
+            qdisc: config.qdisc,
+            threaded: config.threaded,
+            stack_delay: Duration::ZERO,
+            xdp: None,
+            pools: BTreeMap::new(),
+            rings: BTreeMap::new(),
+            stack: VecDeque::new(),
+            wire: VecDeque::new(),
+            rx_dropped: 0,
+            tx_dropped: 0,
+        }))
+    }
+
+    pub(crate) fn device_named(&self, name: &[u8]) -> Option<Id<Device>> {
+        let mut devices = self.devices.iter();
+        devices.find(|(_, device)| !device.gone && device.name.as_bytes() == name).map(|(id, _)| id)
+    }
+
+    pub(crate) fn device_by_index(&self, index: u32) -> Option<Id<Device>> {
+        let mut devices = self.devices.iter();
+        devices.find(|(_, device)| !device.gone && device.index == index).map(|(id, _)| id)
+    }
+
+    /// Both ends of a veth have a carrier when both are up (`drivers/net/veth.c:veth_open`).
+    pub(crate) fn has_carrier(&self, id: Id<Device>) -> bool {
+        let device = &self.devices[id];
+        match device.kind {
+            Kind::Veth { peer } => device.up && peer.is_some_and(|peer| self.devices[peer].up),
+            Kind::Loopback | Kind::Wire => device.up,
+        }
+    }
+
+    pub(crate) fn set_up(&mut self, id: Id<Device>, up: bool) {
+        self.devices[id].up = up;
+        if !up {
+            // What waited in its rings is freed.
+            self.native_gone(id);
+        }
+    }
+
+    /// `ethtool -L`.
+    pub(crate) fn set_queues(&mut self, id: Id<Device>, rx: u32, tx: u32) -> Sys<()> {
+        let device = &self.devices[id];
+        let in_use = device.pools.keys().next_back().map_or(0, |queue| queue + 1);
+        let range = 1..=device.max_queues;
+        if !range.contains(&rx) || !range.contains(&tx) || in_use > rx.max(tx) {
+            return errno(EINVAL);
+        }
+        if let Kind::Veth { peer: Some(peer) } = device.kind {
+            let peer = &self.devices[peer];
+            // A native program needs a receive queue for each of the peer's transmit queues.
+            if (device.is_native() && rx < peer.tx_queues) || (peer.is_native() && tx > peer.rx_queues) {
+                return errno(EINVAL);
+            }
+        }
+        (self.devices[id].rx_queues, self.devices[id].tx_queues) = (rx, tx);
+        Ok(())
+    }
+
+    pub(crate) fn set_mtu(&mut self, id: Id<Device>, mtu: u32) -> Sys<()> {
+        const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65535;
+        let device = &self.devices[id];
+        let limited = match device.kind {
+            Kind::Veth { peer: Some(peer) } => match self.program_of(peer) {
+                Some((program, Mode::Native)) => !self.programs[program].frags,
+                _ => false,
+            },
+            _ => false,
+        };
+        if !MTU_RANGE.contains(&mtu) || (limited && mtu > crate::xdp::VETH_MTU_MAX) {
+            return errno(EINVAL);
+        }
+        self.devices[id].mtu = mtu;
+        Ok(())
+    }
+
+    /// The device leaves: its sockets die, its link is detached.
+    pub(crate) fn unregister(&mut self, id: Id<Device>) {
+        if self.devices[id].gone {
+            return;
+        }
+        self.native_gone(id);
+        self.unbind_sockets(id);
+        let device = &mut self.devices[id];
+        device.gone = true;
+        if let Some(attached) = device.xdp.take()
+            && let Some(link) = self.links.get_mut(attached.link)
+        {
+            link.device = None;
+        }
+    }
+
+    /// `ip link del`: a veth takes its peer with it.
+    pub(crate) fn remove_device(&mut self, id: Id<Device>) {
+        let Kind::Veth { peer } = self.devices[id].kind else { return self.unregister(id) };
+        for end in [Some(id), peer].into_iter().flatten() {
+            self.unregister(end);
+            self.devices[end].kind = Kind::Veth { peer: None };
+            self.devices[end].up = false;
+        }
+    }
+
+    /// What is known of a device (`ioctl`, netlink).
+    pub(crate) fn interface_info(&self, id: Id<Device>) -> InterfaceInfo {
+        let device = &self.devices[id];
+        let mut info = InterfaceInfo::new(&device.name, device.index);
+        info.rx_queues = device.rx_queues;
+        info.tx_queues = device.tx_queues;
+        info.max_queues = device.max_queues;
+        info.mtu = device.mtu;
+        info.up = device.up;
+        info.carrier = self.has_carrier(id);
+        info.program = device.xdp.map(|attached| AttachedProgram {
+            id: Self::program_id(attached.program),
+            mode: match attached.mode {
+                Mode::Skb => XdpMode::Skb,
+                Mode::Native => XdpMode::Native,
+            },
+        });
+        let features = DriverFeatures::BASIC | DriverFeatures::REDIRECT | DriverFeatures::RX_SG;
+        let sends = DriverFeatures::NDO_XMIT | DriverFeatures::NDO_XMIT_SG;
+        let (driver, features) = match device.kind {
+            Kind::Veth { peer } => {
+                let receives = peer.is_some_and(|peer| self.devices[peer].is_native());
+                (Some("veth".to_owned()), if receives { features | sends } else { features })
+            }
+            Kind::Loopback => (None, DriverFeatures::empty()),
+            Kind::Wire => (Some("xsk-sim".to_owned()), features | sends),
+        };
+        (info.driver, info.features) = (driver, Some(features));
+        info
+    }
+}

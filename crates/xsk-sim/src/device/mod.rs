@@ -1,0 +1,78 @@
+//! Network devices.
+
+mod deliver;
+mod manage;
+mod napi;
+mod xmit;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+pub use manage::{DeviceConfig, Qdisc};
+pub(crate) use napi::Softirq;
+pub(crate) use xmit::Xmit;
+
+use crate::arena::Id;
+use crate::pool::Pool;
+use crate::skb::Skb;
+use crate::xdp::{Attached, Mode};
+
+/// A network device.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) name: String,
+    pub(crate) index: u32,
+    pub(crate) kind: Kind,
+    /// Queues in use.
+    pub(crate) rx_queues: u32,
+    pub(crate) tx_queues: u32,
+    /// Queues that it was made with.
+    pub(crate) max_queues: u32,
+    pub(crate) mtu: u32,
+    pub(crate) up: bool,
+    /// It was removed, or moved to another network namespace: nobody finds it any more.
+    pub(crate) gone: bool,
+    pub(crate) qdisc: Qdisc,
+    /// Its NAPI runs in a thread of its own, and not at the end of the sender's call.
+    pub(crate) threaded: bool,
+    /// How long its stack holds a packet that it got.
+    pub(crate) stack_delay: Duration,
+    pub(crate) xdp: Option<Attached>,
+    /// The pools of bound sockets, by queue.
+    pub(crate) pools: BTreeMap<u32, Id<Pool>>,
+    /// Packets that wait for NAPI, by receive queue (veth in native mode).
+    pub(crate) rings: BTreeMap<u32, VecDeque<Skb>>,
+    /// What its host's stack was passed.
+    pub(crate) stack: VecDeque<Vec<u8>>,
+    /// What went out on its wire.
+    pub(crate) wire: VecDeque<Vec<u8>>,
+    /// Packets that its driver or XDP dropped.
+    pub(crate) rx_dropped: u64,
+    pub(crate) tx_dropped: u64,
+}
+
+/// What a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One end of a pair; the other is `None` once it is gone.
+    Veth { peer: Option<Id<Device>> },
+    /// What it sends it receives.
+    Loopback,
+    /// A network card whose wire ends in the test.
+    Wire,
+}
+
+impl Device {
+    pub(crate) fn has_native_xdp(&self) -> bool {
+        !matches!(self.kind, Kind::Loopback)
+    }
+
+    pub(crate) fn is_native(&self) -> bool {
+        self.xdp.is_some_and(|attached| attached.mode == Mode::Native)
+    }
+
+    /// Bytes of the longest frame: with an Ethernet header and a VLAN tag.
+    pub(crate) fn frame_max(&self) -> usize {
+        self.mtu as usize + 14 + 4
+    }
+}

@@ -1,0 +1,118 @@
+use crate::arena::Id;
+use crate::kernel::{Event, Kernel};
+use crate::skb::Skb;
+use crate::xdp::Mode;
+
+use super::Device;
+
+/// Work at the end of a call.
+#[derive(Debug)]
+pub(crate) enum Softirq {
+    /// A packet for the stack of a device.
+    Backlog { device: Id<Device>, skb: Skb },
+    /// NAPI of a receive queue.
+    Napi { device: Id<Device>, queue: u32 },
+}
+
+impl Softirq {
+    /// The packet that it is about.
+    pub(crate) fn skb(&self) -> Option<&Skb> {
+        match self {
+            Self::Backlog { skb, .. } => Some(skb),
+            Self::Napi { .. } => None,
+        }
+    }
+}
+
+/// Packets of one NAPI poll (`include/linux/netdevice.h:NAPI_POLL_WEIGHT`).
+const NAPI_BUDGET: usize = 64;
+/// How often work that makes new work is done before the rest is left to a thread
+/// (`kernel/softirq.c:MAX_SOFTIRQ_RESTART`).
+const ROUNDS: usize = 10;
+
+impl Kernel {
+    pub(super) fn schedule_napi(&mut self, device: Id<Device>, queue: u32) {
+        if self.devices[device].threaded {
+            let after = self.rng.micros(20..200);
+            self.clock.plan(after, Event::Napi { device, queue });
+        } else {
+            self.softirqs.push_back(Softirq::Napi { device, queue });
+        }
+    }
+
+    /// Does what is left to do at the end of a call. Packets that go round and round are left to a later moment.
+    pub(crate) fn run_softirqs(&mut self) {
+        if self.in_softirq {
+            return;
+        }
+        self.in_softirq = true;
+        for _ in 0..ROUNDS {
+            for _ in 0..self.softirqs.len() {
+                if self.crash.is_some() {
+                    break;
+                }
+                match self.softirqs.pop_front() {
+                    Some(Softirq::Backlog { device, skb }) => self.backlog(device, skb),
+                    Some(Softirq::Napi { device, queue }) => self.napi_poll(device, queue),
+                    None => {}
+                }
+            }
+            if self.softirqs.is_empty() {
+                break;
+            }
+        }
+        if !self.softirqs.is_empty() {
+            let after = self.rng.micros(5..50);
+            self.clock.plan(after, Event::Softirqs);
+        }
+        self.in_softirq = false;
+    }
+
+    /// The thread of a queue's NAPI.
+    pub(crate) fn napi_thread(&mut self, device: Id<Device>, queue: u32) {
+        self.in_softirq = true;
+        self.napi_poll(device, queue);
+        self.in_softirq = false;
+    }
+
+    /// One NAPI poll of a veth (`drivers/net/veth.c:veth_poll`): sockets see what it delivered at its end.
+    fn napi_poll(&mut self, device: Id<Device>, queue: u32) {
+        let mut delivered = Vec::new();
+        for _ in 0..NAPI_BUDGET {
+            let Some(skb) = self.devices[device].rings.get_mut(&queue).and_then(|ring| ring.pop_front())
+            else {
+                break;
+            };
+            self.native_packet(device, queue, skb, &mut delivered);
+            if self.crash.is_some() {
+                return;
+            }
+        }
+        for socket in delivered {
+            self.flush(socket);
+        }
+        if self.devices[device].rings.get(&queue).is_some_and(|ring| !ring.is_empty()) {
+            self.schedule_napi(device, queue);
+        }
+    }
+
+    /// A packet from the backlog of the processor (`net/core/dev.c:__netif_receive_skb_core`).
+    fn backlog(&mut self, device: Id<Device>, skb: Skb) {
+        if !self.devices[device].up {
+            self.free_skb(skb);
+            return;
+        }
+        match self.program_of(device) {
+            Some((program, Mode::Skb)) => self.generic_packet(device, program, skb),
+            _ => self.pass_to_stack(device, skb),
+        }
+    }
+
+    /// A device no longer has a native program: what waited for it goes to the stack.
+    pub(crate) fn native_gone(&mut self, device: Id<Device>) {
+        let rings = std::mem::take(&mut self.devices[device].rings);
+        for skb in rings.into_values().flatten() {
+            self.free_skb(skb);
+        }
+    }
+}

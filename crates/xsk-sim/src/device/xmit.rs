@@ -1,0 +1,93 @@
+use crate::arena::Id;
+use crate::kernel::Kernel;
+use crate::skb::Skb;
+
+use super::{Device, Kind, Qdisc, Softirq};
+
+/// What became of a packet that was given to a device.
+#[derive(Debug)]
+pub(crate) enum Xmit {
+    Sent,
+    /// The driver dropped it.
+    Dropped,
+    /// The driver has no room just now; here it is back.
+    Busy(Skb),
+}
+
+/// Packets that a queue of a veth holds for NAPI (`drivers/net/veth.c:VETH_RING_SIZE`).
+const VETH_RING: usize = 256;
+/// Bytes of an Ethernet header.
+const ETH_HLEN: usize = 14;
+
+impl Kernel {
+    /// Sends a packet on a queue of a device, past its qdisc, and does the work that follows from it
+    /// (`net/core/dev.c:__dev_direct_xmit`).
+    pub(crate) fn direct_xmit(&mut self, id: Id<Device>, queue: u32, mut skb: Skb) -> Xmit {
+        skb.queue = queue;
+        let result = if self.devices[id].up && self.has_carrier(id) {
+            self.xmit(id, skb)
+        } else {
+            self.drop_tx(id, skb)
+        };
+        self.run_softirqs();
+        result
+    }
+
+    /// The driver's transmit.
+    pub(crate) fn xmit(&mut self, id: Id<Device>, skb: Skb) -> Xmit {
+        match self.devices[id].kind {
+            Kind::Veth { peer } => self.veth_xmit(id, peer, skb),
+            Kind::Loopback if skb.data.len() < ETH_HLEN => self.drop_tx(id, skb),
+            Kind::Loopback => {
+                // The loopback device takes the packet from its socket at once.
+                let Skb { data, queue, owner } = skb;
+                self.complete(owner);
+                self.softirqs
+                    .push_back(Softirq::Backlog { device: id, skb: Skb { data, queue, owner: None } });
+                Xmit::Sent
+            }
+            Kind::Wire => {
+                if !(ETH_HLEN..=self.devices[id].frame_max()).contains(&skb.data.len()) {
+                    return self.drop_tx(id, skb);
+                }
+                let Skb { data, owner, .. } = skb;
+                self.devices[id].wire.push_back(data);
+                self.complete(owner);
+                Xmit::Sent
+            }
+        }
+    }
+
+    /// `drivers/net/veth.c:veth_xmit`.
+    fn veth_xmit(&mut self, id: Id<Device>, peer: Option<Id<Device>>, skb: Skb) -> Xmit {
+        let Some(peer) = peer else { return self.drop_tx(id, skb) };
+        let receiver = &mut self.devices[peer];
+        let fits = (ETH_HLEN..=receiver.frame_max()).contains(&skb.data.len());
+        if !fits || !receiver.up {
+            return self.drop_tx(id, skb);
+        }
+        let queue = skb.queue;
+        if !receiver.is_native() || queue >= receiver.rx_queues {
+            self.softirqs.push_back(Softirq::Backlog { device: peer, skb });
+            return Xmit::Sent;
+        }
+        let ring = receiver.rings.entry(queue).or_default();
+        if ring.len() >= VETH_RING {
+            return match self.devices[id].qdisc {
+                Qdisc::None => self.drop_tx(id, skb),
+                Qdisc::Fifo => Xmit::Busy(skb),
+            };
+        }
+        ring.push_back(skb);
+        if ring.len() == 1 {
+            self.schedule_napi(peer, queue);
+        }
+        Xmit::Sent
+    }
+
+    fn drop_tx(&mut self, id: Id<Device>, skb: Skb) -> Xmit {
+        self.devices[id].tx_dropped += 1;
+        self.free_skb(skb);
+        Xmit::Dropped
+    }
+}

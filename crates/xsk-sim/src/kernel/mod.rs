@@ -1,0 +1,139 @@
+//! The state of a simulated kernel.
+
+mod events;
+mod handles;
+mod mappings;
+
+use std::collections::VecDeque;
+
+pub(crate) use events::Event;
+pub(crate) use handles::Object;
+pub(crate) use mappings::{Unpinned, UserMemory};
+use xsk::backend::Capabilities;
+
+use crate::arena::{Arena, Id};
+use crate::clock::Clock;
+use crate::device::{Device, Softirq};
+use crate::error::{Crash, Failure, Sys};
+use crate::pool::Pool;
+use crate::profile::Profile;
+use crate::rng::Rng;
+use crate::skb::Skb;
+use crate::socket::{Socket, Watch};
+use crate::umem::Umem;
+use crate::xdp::{Link, Program, XskMap};
+use handles::Handles;
+
+/// Everything that a kernel knows. The lock around it is in [`crate::SimKernel`].
+///
+/// Each kind of object has a room of its own; what concerns several of them are methods of this struct, in the room of the
+/// call that needs them.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) number: u64,
+    pub(crate) profile: Profile,
+    pub(crate) rng: Rng,
+    pub(crate) clock: Clock<Event>,
+    pub(crate) handles: Handles,
+    pub(crate) memory: UserMemory,
+    pub(crate) process: Process,
+    pub(crate) sockets: Arena<Socket>,
+    pub(crate) umems: Arena<Umem>,
+    pub(crate) pools: Arena<Pool>,
+    pub(crate) devices: Arena<Device>,
+    pub(crate) maps: Arena<XskMap>,
+    pub(crate) programs: Arena<Program>,
+    pub(crate) links: Arena<Link>,
+    /// Work that the end of the running call does.
+    pub(crate) softirqs: VecDeque<Softirq>,
+    pub(crate) in_softirq: bool,
+    pub(crate) watch: Watch,
+    /// Packet buffers to use again.
+    pub(crate) spare: Vec<Vec<u8>>,
+    pub(crate) crash: Option<Crash>,
+}
+
+/// The process that makes the calls.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) capabilities: Capabilities,
+    /// In bytes; `None`: no limit.
+    pub(crate) memlock_limit: Option<u64>,
+    /// In pages, of all UMEMs.
+    pub(crate) locked_pages: u64,
+    pub(crate) huge_pages: u64,
+    pub(crate) free_huge_pages: u64,
+}
+
+impl Kernel {
+    pub(crate) fn new(number: u64, seed: u64, profile: Profile) -> Self {
+        Self {
+            number,
+            profile,
+            rng: Rng::new(seed),
+            clock: Clock::default(),
+            handles: Handles::default(),
+            memory: UserMemory::default(),
+            process: Process {
+                capabilities: Capabilities::all(),
+                memlock_limit: None,
+                locked_pages: 0,
+                huge_pages: 64,
+                free_huge_pages: 64,
+            },
+            sockets: Arena::default(),
+            umems: Arena::default(),
+            pools: Arena::default(),
+            devices: Arena::default(),
+            maps: Arena::default(),
+            programs: Arena::default(),
+            links: Arena::default(),
+            softirqs: VecDeque::new(),
+            in_softirq: false,
+            watch: Watch::default(),
+            spare: Vec::new(),
+            crash: None,
+        }
+    }
+
+    /// Records what would have crashed Linux; the call that is running, and every later one, fails with it.
+    pub(crate) fn crash(&mut self, rule: &'static str, what: impl Into<String>) {
+        if self.crash.is_none() {
+            self.crash = Some(Crash { rule, what: what.into() });
+        }
+    }
+
+    pub(crate) fn check_alive(&self) -> Sys<()> {
+        self.crash.clone().map_or(Ok(()), |crash| Err(Failure::Crashed(crash)))
+    }
+
+    /// An empty packet buffer.
+    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_buffer(&mut self, mut buffer: Vec<u8>) {
+        const KEPT: usize = 512;
+        if self.spare.len() < KEPT {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    /// Whether the process may do what `capability` is for.
+    pub(crate) fn may(&self, capability: Capabilities) -> bool {
+        self.process.capabilities.intersects(capability)
+    }
+
+    /// A packet of the host itself, which nobody waits for.
+    pub(crate) fn host_skb(&mut self, frame: &[u8], queue: u32) -> Skb {
+        let mut data = self.take_buffer();
+        data.extend_from_slice(frame);
+        Skb { data, queue, owner: None }
+    }
+
+    pub(crate) fn program_of(&self, device: Id<Device>) -> Option<(Id<Program>, crate::xdp::Mode)> {
+        let attached = self.devices[device].xdp.as_ref()?;
+        Some((attached.program, attached.mode))
+    }
+}

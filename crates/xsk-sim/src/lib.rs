@@ -1,0 +1,76 @@
+//! A kernel in the process, for AF_XDP.
+//!
+//! [`SimKernel`] is a [`Backend`](xsk::backend::Backend) as [`Linux`](xsk::backend::Linux) is: the same calls, the same checks
+//! in the same order, the same error numbers, the same rings in shared memory. Programs that use `xsk` run on it unchanged,
+//! without root, network card or luck: devices are made by call, time is virtual, and every choice that Linux leaves open
+//! is drawn from a seed, so that a failure repeats.
+//!
+//! ```
+//! use std::num::NonZeroU32;
+//!
+//! use xsk::backend::PageSize;
+//! use xsk::config::{SocketConfig, UmemConfig};
+//! use xsk::{FrameDesc, Socket, Umem};
+//! use xsk_sim::{DeviceConfig, SimKernel};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let kernel = SimKernel::new(1);
+//! let (here, there) = kernel.veth("here", "there", &DeviceConfig::default())?;
+//!
+//! let frames = NonZeroU32::new(16).ok_or("no frames")?;
+//! let (umem, descs) = Umem::new_in(kernel.backend(), UmemConfig::default(), frames, PageSize::Normal)?;
+//! let config = SocketConfig::default();
+//! // Sound: each frame is handed over once.
+//! let (_tx, mut rx, rings) = unsafe { Socket::new(config, &umem, &"here".parse()?, 0)? };
+//! let (mut fill, _completion) = rings.ok_or("not the first socket")?;
+//! assert_eq!(unsafe { fill.produce(&descs[..8]) }, 8);
+//!
+//! there.send(&[7; 60])?;
+//! let mut desc = FrameDesc::default();
+//! assert_eq!(unsafe { rx.consume_one(&mut desc) }, 1);
+//! assert_eq!(unsafe { umem.data(&desc) }.to_vec(), [7; 60]);
+//! # drop(here);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is not Linux
+//!
+//! * Zero copy: no device has it.
+//! * A ring has at most [`MAX_CAPACITY`](xsk_core::ring::MAX_CAPACITY) entries, more are `ENOMEM`.
+//! * Memory of a UMEM is one mapping of this kernel, or was [adopted](SimKernel::adopt); Linux takes any.
+//! * Options of level `SOL_SOCKET` that mean nothing to AF_XDP are an [`Unsupported`] error.
+//! * There are no file descriptors: nothing to give to epoll.
+//! * A poll for ever on a kernel where nothing is planned is a [`WouldBlockForever`] error.
+//! * What crashes or hangs Linux is a [`Crash`].
+#![deny(unsafe_code)]
+
+mod arena;
+mod backend;
+mod clock;
+mod device;
+mod devices;
+mod error;
+mod frames;
+mod handle;
+mod kernel;
+mod pool;
+mod profile;
+mod receive;
+mod rng;
+mod shared;
+mod skb;
+mod snapshot;
+mod socket;
+mod transmit;
+mod umem;
+mod xdp;
+
+pub use device::{DeviceConfig, Qdisc};
+pub use devices::SimDevice;
+pub use error::{Crash, Unsupported, WouldBlockForever};
+pub use frames::{FrameError, Frames, Place};
+pub use handle::{SimKernel, Snapshot};
+pub use profile::{InvalidTx, LaunchTime, Profile, TxPublish};
+pub use shared::ring;
+pub use xdp::{AdjustError, XdpAction, XdpBuff};

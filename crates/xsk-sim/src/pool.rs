@@ -1,0 +1,125 @@
+//! The buffer pool of a queue: its fill and completion ring, and the buffers that the kernel kept (`net/xdp/xsk_buff_pool.c`).
+
+use crate::arena::Id;
+use crate::device::Device;
+use crate::kernel::Kernel;
+use crate::shared::{ConsumerRing, ProducerRing, RingMemory};
+use crate::umem::Umem;
+
+/// A fill ring.
+#[derive(Debug)]
+pub(crate) struct FillRing {
+    pub(crate) ring: ConsumerRing<u64>,
+    pub(crate) memory: RingMemory,
+    /// Entries that named no chunk. Linux tells nobody.
+    pub(crate) invalid: u64,
+    /// Times it was found empty.
+    pub(crate) empty: u64,
+}
+
+/// A completion ring.
+#[derive(Debug)]
+pub(crate) struct CompletionRing {
+    pub(crate) ring: ProducerRing<u64>,
+    pub(crate) memory: RingMemory,
+}
+
+/// A pool: one for each queue that sockets are bound to.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) umem: Id<Umem>,
+    pub(crate) device: Id<Device>,
+    pub(crate) queue: u32,
+    pub(crate) fill: FillRing,
+    pub(crate) completion: CompletionRing,
+    /// Chunks that were taken from the fill ring and not used, last in first out.
+    pub(crate) free: Vec<u64>,
+    pub(crate) need_wakeup: bool,
+    /// Sockets that use it.
+    pub(crate) users: u32,
+}
+
+/// How many fill entries one packet may skip before the simulator calls it a hang: Linux has no bound.
+const SKIPPED_MAX: u32 = 1 << 20;
+
+/// What taking a buffer came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Chunk(u64),
+    Empty,
+    /// Far too many entries that name no chunk.
+    Spinning,
+}
+
+impl FillRing {
+    /// The next chunk that an entry names. Invalid entries are skipped.
+    fn take(&mut self, umem: &Umem) -> Taken {
+        for _ in 0..SKIPPED_MAX {
+            let Some(entry) = self.ring.peek() else {
+                self.empty += 1;
+                return Taken::Empty;
+            };
+            self.ring.advance();
+            match umem.chunk_of_fill(entry) {
+                Some(chunk) => return Taken::Chunk(chunk),
+                None => self.invalid += 1,
+            }
+        }
+        Taken::Spinning
+    }
+}
+
+impl Pool {
+    /// A buffer: one that was kept, else one from the fill ring.
+    pub(crate) fn take(&mut self, umem: &Umem) -> Taken {
+        match self.free.pop() {
+            Some(chunk) => Taken::Chunk(chunk),
+            None => self.fill.take(umem),
+        }
+    }
+
+    /// Whether there are `count` buffers, be their fill entries valid or not (`xp_can_alloc`).
+    pub(crate) fn can_take(&mut self, count: u32) -> bool {
+        let Some(missing) = count.checked_sub(self.free.len() as u32).filter(|&n| n > 0) else {
+            return true;
+        };
+        let available = self.fill.ring.available(missing);
+        if available == 0 {
+            self.fill.empty += 1;
+        }
+        available >= missing
+    }
+}
+
+impl Kernel {
+    /// A buffer of a pool; `None` if there is none.
+    pub(crate) fn take_chunk(&mut self, pool: Id<Pool>) -> Option<u64> {
+        let pool = &mut self.pools[pool];
+        match pool.take(&self.umems[pool.umem]) {
+            Taken::Chunk(chunk) => Some(chunk),
+            Taken::Empty => None,
+            Taken::Spinning => {
+                self.crash(
+                    "net/xdp/xsk_buff_pool.c:__xp_alloc",
+                    format!(
+                        "one packet skips over {SKIPPED_MAX} fill entries that name no chunk, in softirq"
+                    ),
+                );
+                None
+            }
+        }
+    }
+
+    /// One user less; the last one frees the queue.
+    pub(crate) fn put_pool(&mut self, id: Id<Pool>) {
+        self.pools[id].users -= 1;
+        if self.pools[id].users > 0 {
+            return;
+        }
+        let Some(pool) = self.pools.remove(id) else { return };
+        if let Some(device) = self.devices.get_mut(pool.device) {
+            device.pools.retain(|_, at| *at != id);
+        }
+        self.put_umem(pool.umem);
+    }
+}

@@ -1,0 +1,187 @@
+//! The receive path of copy mode: from the program's verdict to the RX ring (`net/xdp/xsk.c`).
+
+use xsk_core::abi::{XDP_PKT_CONTD, xdp_desc};
+use xsk_core::errno::{EINVAL, ENOBUFS, ENOMEM, ENOSPC, ENXIO};
+
+use crate::arena::Id;
+use crate::device::Device;
+use crate::error::{Sys, errno};
+use crate::kernel::Kernel;
+use crate::pool::Pool;
+use crate::socket::Socket;
+use crate::xdp::XdpBuff;
+
+impl Kernel {
+    /// A packet for a socket in SKB mode (`net/xdp/xsk.c:xsk_generic_rcv`): published at once, also if it was dropped.
+    pub(crate) fn generic_receive(
+        &mut self,
+        socket: Id<Socket>,
+        device: Id<Device>,
+        queue: u32,
+        packet: &XdpBuff,
+    ) -> Sys<()> {
+        if self.profile.unbound_generic_crashes && !self.sockets[socket].is_bound() {
+            self.crash(
+                "net/xdp/xsk.c:xsk_generic_rcv",
+                "an unbound socket in an XSKMAP gets a packet in SKB mode",
+            );
+            return Ok(());
+        }
+        self.check_receive(socket, device, queue, packet)?;
+        let result = self.receive(socket, packet);
+        self.flush(socket);
+        result
+    }
+
+    /// A packet for a socket in native mode (`net/xdp/xsk.c:__xsk_map_redirect`). The caller flushes what was delivered.
+    pub(crate) fn native_receive(
+        &mut self,
+        socket: Id<Socket>,
+        device: Id<Device>,
+        queue: u32,
+        packet: &XdpBuff,
+    ) -> Sys<()> {
+        self.check_receive(socket, device, queue, packet)?;
+        self.receive(socket, packet)
+    }
+
+    /// `net/xdp/xsk.c:xsk_rcv_check`. A socket that is not bound, or bound elsewhere, does not count what it misses.
+    fn check_receive(&mut self, id: Id<Socket>, device: Id<Device>, queue: u32, packet: &XdpBuff) -> Sys<()> {
+        let socket = &mut self.sockets[id];
+        let (true, Some(umem)) = (socket.is_bound(), socket.umem) else { return errno(ENXIO) };
+        if (socket.device, socket.queue) != (Some(device), queue) {
+            return errno(EINVAL);
+        }
+        if packet.len() > self.umems[umem].frame_size() as usize && !socket.sg {
+            socket.rx_dropped += 1;
+            return errno(ENOSPC);
+        }
+        Ok(())
+    }
+
+    /// Copies a packet into buffers of the socket's pool, and describes it in the RX ring, without publishing either.
+    fn receive(&mut self, id: Id<Socket>, packet: &XdpBuff) -> Sys<()> {
+        let Some(pool) = self.sockets[id].pool else { return errno(ENXIO) };
+        let umem = &self.umems[self.pools[pool].umem];
+        let frame = umem.frame_size() as usize;
+        if packet.len() <= frame && !packet.has_frags() {
+            self.receive_single(id, pool, packet)
+        } else {
+            let frames = packet.len().div_ceil(frame).max(1);
+            self.receive_multi(id, pool, packet, frames as u32)
+        }
+    }
+
+    /// `net/xdp/xsk.c:__xsk_rcv`, a packet in one buffer.
+    fn receive_single(&mut self, id: Id<Socket>, pool: Id<Pool>, packet: &XdpBuff) -> Sys<()> {
+        let Some(chunk) = self.take_chunk(pool) else {
+            self.sockets[id].rx_dropped += 1;
+            return errno(ENOMEM);
+        };
+        self.copy(pool, chunk, packet.data(), packet.metadata());
+        let address = self.umems[self.pools[pool].umem].rx_address(chunk);
+        let desc = xdp_desc { addr: address, len: packet.len() as u32, options: 0 };
+        if self.describe(id, &[desc])? {
+            return Ok(());
+        }
+        // The buffer was taken: it serves the next packet.
+        self.sockets[id].rx_full += 1;
+        self.pools[pool].free.push(chunk);
+        errno(ENOBUFS)
+    }
+
+    /// `net/xdp/xsk.c:__xsk_rcv`, a packet that needs several buffers, or came in several.
+    fn receive_multi(&mut self, id: Id<Socket>, pool: Id<Pool>, packet: &XdpBuff, frames: u32) -> Sys<()> {
+        if !self.pools[pool].can_take(frames) {
+            self.sockets[id].rx_dropped += 1;
+            return errno(ENOMEM);
+        }
+        let Some(rx) = self.sockets[id].rx.as_mut() else { return self.no_rx_ring() };
+        if rx.ring.free(frames) < frames {
+            self.sockets[id].rx_full += 1;
+            return errno(ENOBUFS);
+        }
+        let chunks = self.take_chunks(id, pool, frames)?;
+        let umem = &self.umems[self.pools[pool].umem];
+        let frame = umem.frame_size() as usize;
+        let mut descs = Vec::with_capacity(chunks.len());
+        for (i, (chunk, data)) in chunks.iter().zip(packet.data().chunks(frame)).enumerate() {
+            let more = i + 1 < chunks.len();
+            descs.push(xdp_desc {
+                addr: umem.rx_address(*chunk),
+                len: data.len() as u32,
+                options: if more { XDP_PKT_CONTD } else { 0 },
+            });
+            self.copy(pool, *chunk, data, if i == 0 { packet.metadata() } else { &[] });
+        }
+        self.describe(id, &descs).map(drop)
+    }
+
+    /// As many buffers as a packet needs. Fill entries that name no chunk may leave fewer than there seemed to be.
+    fn take_chunks(&mut self, id: Id<Socket>, pool: Id<Pool>, count: u32) -> Sys<Vec<u64>> {
+        let mut chunks: Vec<u64> = Vec::with_capacity(count as usize);
+        for _ in 0..count {
+            let chunk = self.take_chunk(pool);
+            if chunk.is_none() && self.profile.short_sg_fill_crashes {
+                let what = "too few of the fill entries for a packet of several buffers name a chunk";
+                self.crash("net/xdp/xsk.c:__xsk_rcv", what);
+                return errno(ENOMEM);
+            }
+            let twice = |chunk: &u64| self.profile.refuses_duplicate_sg && chunks.contains(chunk);
+            match chunk.filter(|chunk| !twice(chunk)) {
+                Some(chunk) => chunks.push(chunk),
+                None => {
+                    self.sockets[id].rx_dropped += 1;
+                    // The one taken last is the next to be used.
+                    self.pools[pool].free.extend(chunks);
+                    return errno(ENOMEM);
+                }
+            }
+        }
+        Ok(chunks)
+    }
+
+    fn copy(&self, pool: Id<Pool>, chunk: u64, data: &[u8], metadata: &[u8]) {
+        let umem = &self.umems[self.pools[pool].umem];
+        let at = chunk + u64::from(umem.data_offset());
+        umem.memory.write(at, data);
+        if !metadata.is_empty() {
+            umem.memory.write(at - metadata.len() as u64, metadata);
+        }
+    }
+
+    /// Writes descriptors into the RX ring, all or none. False if they do not fit.
+    fn describe(&mut self, id: Id<Socket>, descs: &[xdp_desc]) -> Sys<bool> {
+        let clears = self.profile.clears_rx_options;
+        let Some(rx) = self.sockets[id].rx.as_mut() else { return self.no_rx_ring().map(|()| false) };
+        let count = descs.len() as u32;
+        if rx.ring.free(count) < count {
+            return Ok(false);
+        }
+        for desc in descs {
+            let left = rx.ring.next_slot().map_or(0, |slot| slot.options);
+            let options = if clears { desc.options } else { left };
+            rx.ring.write(xdp_desc { options, ..*desc });
+        }
+        Ok(true)
+    }
+
+    fn no_rx_ring(&mut self) -> Sys<()> {
+        self.crash("net/xdp/xsk.c:__xsk_rcv", "a socket without an RX ring gets a packet through an XSKMAP");
+        errno(ENOBUFS)
+    }
+
+    /// Shows user space what was received since the last time (`net/xdp/xsk.c:xsk_flush`).
+    pub(crate) fn flush(&mut self, id: Id<Socket>) {
+        let socket = &self.sockets[id];
+        let Some(rx) = &socket.rx else {
+            let _ = self.no_rx_ring();
+            return;
+        };
+        rx.ring.publish();
+        if let Some(pool) = socket.pool {
+            self.pools[pool].fill.ring.publish();
+        }
+        self.watch.wake_readers(id);
+    }
+}

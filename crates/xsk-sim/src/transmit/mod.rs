@@ -1,0 +1,233 @@
+//! The transmit pass of copy mode (`net/xdp/xsk.c:__xsk_generic_xmit`).
+
+mod build;
+mod descriptor;
+mod metadata;
+
+use xsk_core::abi::{XDP_PKT_CONTD, xdp_desc};
+use xsk_core::errno::{EAGAIN, EBUSY};
+
+use crate::arena::Id;
+use crate::device::{Device, Xmit};
+use crate::error::{Sys, errno};
+use crate::kernel::Kernel;
+use crate::pool::Pool;
+use crate::profile::{InvalidTx, TxPublish};
+use crate::skb::{Owner, Skb};
+use crate::socket::{Socket, TxRing};
+use crate::umem::Umem;
+use build::Built;
+
+/// Where a socket's packets go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Route {
+    pub(crate) pool: Id<Pool>,
+    pub(crate) umem: Id<Umem>,
+    pub(crate) device: Id<Device>,
+    pub(crate) queue: u32,
+}
+
+/// What the TX ring has next.
+enum Next {
+    Empty,
+    Invalid(xdp_desc),
+    Valid(xdp_desc),
+}
+
+impl Kernel {
+    /// Sends what is in the TX ring of a bound socket, up to the budget of one pass.
+    pub(crate) fn transmit(&mut self, id: Id<Socket>) -> Sys<()> {
+        let socket = &self.sockets[id];
+        let (Some(tx), Some(pool), Some(umem), Some(device)) =
+            (socket.tx.as_ref(), socket.pool, socket.umem, socket.device)
+        else {
+            return Ok(());
+        };
+        let route = Route { pool, umem, device, queue: socket.queue };
+        if route.queue >= self.devices[device].tx_queues {
+            return Ok(());
+        }
+        let before = tx.ring.taken();
+        let mut sent = false;
+        let result = self.pass(id, route, &mut sent);
+        let Some(tx) = self.sockets[id].tx.as_ref() else { return result };
+        let moved = tx.ring.taken() != before;
+        match self.profile.tx_publish {
+            TxPublish::WhenMoved if moved => tx.ring.publish(),
+            TxPublish::WhenSent if sent => tx.ring.publish(),
+            _ => {}
+        }
+        let wakes = if self.profile.tx_publish == TxPublish::WhenMoved { moved } else { sent };
+        if wakes && tx.ring.is_half_empty() {
+            self.watch.wake_writers(id);
+        }
+        result
+    }
+
+    fn pass(&mut self, id: Id<Socket>, route: Route, sent: &mut bool) -> Sys<()> {
+        let mut budget = self.sockets[id].tx_budget;
+        loop {
+            if self.profile.invalid_tx == InvalidTx::Skip && self.has_descriptor(id) {
+                // Old kernels look at what stops a pass before they look at the descriptor.
+                if budget == 0 {
+                    return errno(EAGAIN);
+                }
+                if self.pools[route.pool].completion.ring.free(1) == 0 {
+                    return Ok(());
+                }
+            }
+            let desc = match self.next_descriptor(id, route) {
+                Next::Valid(desc) => desc,
+                Next::Empty => return Ok(()),
+                Next::Invalid(desc) => return self.end_with_invalid(id, route, desc),
+            };
+            if budget == 0 {
+                return errno(EAGAIN);
+            }
+            budget -= 1;
+            let completion = &mut self.pools[route.pool].completion.ring;
+            if !completion.reserve() {
+                return if self.profile.full_completion_is_error { errno(EAGAIN) } else { Ok(()) };
+            }
+            if self.profile.completion_written_at_reservation {
+                completion.write_reserved(desc.addr);
+            }
+            let continues = desc.options & XDP_PKT_CONTD != 0;
+            if self.sockets[id].draining {
+                completion.submit([desc.addr]);
+                let socket = &mut self.sockets[id];
+                socket.draining = continues;
+                count_invalid(&mut socket.tx, 1);
+                consume(&mut socket.tx);
+                continue;
+            }
+            match self.build(id, route, desc)? {
+                Built::Added => consume(&mut self.sockets[id].tx),
+                Built::TooLong => {
+                    self.drop_too_long(id, route, desc);
+                    continue;
+                }
+            }
+            if continues {
+                continue;
+            }
+            let Some(skb) = self.sockets[id].partial.take() else { return Ok(()) };
+            match self.direct_xmit(route.device, route.queue, *skb) {
+                Xmit::Sent => *sent = true,
+                Xmit::Dropped => return errno(EBUSY),
+                Xmit::Busy(skb) => {
+                    self.take_back(id, skb);
+                    return errno(EAGAIN);
+                }
+            }
+        }
+    }
+
+    fn has_descriptor(&mut self, id: Id<Socket>) -> bool {
+        self.sockets[id].tx.as_mut().is_some_and(|tx| tx.ring.available(1) > 0)
+    }
+
+    /// The next descriptor, which stays in the ring; counted if it is refused, or if there is none.
+    fn next_descriptor(&mut self, id: Id<Socket>, route: Route) -> Next {
+        let umem = &self.umems[route.umem];
+        let Some(tx) = self.sockets[id].tx.as_mut() else { return Next::Empty };
+        loop {
+            let Some(desc) = tx.ring.peek() else {
+                tx.empty += 1;
+                return Next::Empty;
+            };
+            if descriptor::is_valid(&self.profile, umem, &desc) {
+                return Next::Valid(desc);
+            }
+            tx.invalid += 1;
+            if self.profile.invalid_tx != InvalidTx::Skip {
+                return Next::Invalid(desc);
+            }
+            tx.ring.advance();
+        }
+    }
+
+    /// A refused descriptor ends the pass, and the packet that it was part of.
+    fn end_with_invalid(&mut self, id: Id<Socket>, route: Route, desc: xdp_desc) -> Sys<()> {
+        if self.profile.invalid_tx == InvalidTx::Lose {
+            self.drop_partial(id);
+            consume(&mut self.sockets[id].tx);
+            return Ok(());
+        }
+        if !self.pools[route.pool].completion.ring.reserve() {
+            // It will be counted when there is room to complete it.
+            let socket = &mut self.sockets[id];
+            if let Some(tx) = &mut socket.tx {
+                tx.invalid -= 1;
+            }
+            socket.draining |= socket.partial.is_some();
+            self.drop_partial(id);
+            return errno(EAGAIN);
+        }
+        self.drop_partial(id);
+        self.pools[route.pool].completion.ring.submit([desc.addr]);
+        let socket = &mut self.sockets[id];
+        socket.draining = desc.options & XDP_PKT_CONTD != 0;
+        consume(&mut socket.tx);
+        Ok(())
+    }
+
+    /// A packet has more descriptors than a socket buffer has fragments: it is dropped, with the one at hand.
+    fn drop_too_long(&mut self, id: Id<Socket>, route: Route, desc: xdp_desc) {
+        self.drop_partial(id);
+        let completion = &mut self.pools[route.pool].completion.ring;
+        let drains = self.profile.invalid_tx == InvalidTx::Complete;
+        if drains {
+            completion.submit([desc.addr]);
+        } else {
+            completion.cancel(1);
+        }
+        let socket = &mut self.sockets[id];
+        socket.draining = drains && desc.options & XDP_PKT_CONTD != 0;
+        count_invalid(&mut socket.tx, 1);
+        consume(&mut socket.tx);
+    }
+
+    /// Gives up a packet whose end has not come (`net/xdp/xsk.c:xsk_drop_skb`).
+    pub(crate) fn drop_partial(&mut self, id: Id<Socket>) {
+        let socket = &mut self.sockets[id];
+        let Some(Skb { data, owner: Some(owner), .. }) = socket.partial.take().map(|skb| *skb) else {
+            return;
+        };
+        count_invalid(&mut socket.tx, owner.descriptors());
+        self.give_buffer(data);
+        if self.profile.invalid_tx == InvalidTx::Complete {
+            self.complete(Some(owner));
+        } else {
+            self.give_back_reserved(&owner);
+        }
+    }
+
+    /// The driver is busy: the packet's descriptors go back into the ring.
+    fn take_back(&mut self, id: Id<Socket>, skb: Skb) {
+        let Skb { data, owner, .. } = skb;
+        self.give_buffer(data);
+        let Some(owner) = owner else { return };
+        if let Some(tx) = &mut self.sockets[id].tx {
+            tx.ring.unwind(owner.descriptors());
+        }
+        self.give_back_reserved(&owner);
+    }
+
+    fn give_back_reserved(&mut self, owner: &Owner) {
+        self.pools[owner.pool].completion.ring.cancel(owner.descriptors());
+        self.disown(owner);
+    }
+}
+
+fn consume(tx: &mut Option<TxRing>) {
+    if let Some(tx) = tx {
+        tx.ring.advance();
+    }
+}
+
+fn count_invalid(tx: &mut Option<TxRing>, count: u32) {
+    if let Some(tx) = tx {
+        tx.invalid += u64::from(count);
+    }
+}

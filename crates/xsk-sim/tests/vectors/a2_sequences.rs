@@ -1,0 +1,160 @@
+//! A.2: sequences of descriptors, and what each of successive kicks does.
+
+use xsk_core::abi::xdp_desc;
+use xsk_core::errno::EAGAIN;
+
+use crate::kit::{End, RawSocket, Setup, World, everywhere, frame};
+
+/// A descriptor of a sequence: good, bad (of length 0), and either with more to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum D {
+    G,
+    B,
+    C,
+    BC,
+    /// 100 bytes with more to come, and the last of such.
+    Frag,
+    End,
+}
+use D::{B, BC, C, End as Last, Frag, G};
+
+/// What one kick comes to: errno, consumer index, what was completed (positions in the sequence), invalid descriptors so far.
+pub type Kick<'a> = (i32, u32, &'a [u64], u64);
+
+const STEP: u64 = 0x1000;
+
+/// Opens a socket with a sequence in its TX ring. Sequences longer than the UMEM use its frames again.
+pub fn load(world: &dyn World, sequence: &[D], completion: u32) -> RawSocket {
+    let socket = RawSocket::open(world, &Setup { completion, ..Setup::default() });
+    for chunk in 0..64 {
+        socket.write(chunk * STEP, &frame(100, chunk as u8));
+    }
+    let descs = sequence.iter().enumerate().map(|(i, d)| {
+        let (len, options) = match d {
+            G => (60, 0),
+            B => (0, 0),
+            C => (60, 1),
+            BC => (0, 1),
+            Frag => (100, 1),
+            Last => (100, 0),
+        };
+        xdp_desc { addr: i as u64 * STEP, len, options }
+    });
+    socket.tx().push(descs);
+    socket
+}
+
+/// Kicks, and compares.
+pub fn kick(socket: &RawSocket, n: usize, (errno, consumer, completed, invalid): Kick<'_>) {
+    assert_eq!(socket.kick(), errno, "kick {n}");
+    assert_eq!(socket.tx().consumer(), consumer, "consumer after kick {n}");
+    let completed: Vec<u64> = completed.iter().map(|i| i * STEP).collect();
+    assert_eq!(socket.completion().pop_all::<u64>(), completed, "completions of kick {n}");
+    assert_eq!(socket.statistics().tx_invalid_descs, invalid, "invalid after kick {n}");
+}
+
+pub fn lengths(world: &dyn World) -> Vec<usize> {
+    std::iter::from_fn(|| world.receive(End::B)).map(|frame| frame.len()).collect()
+}
+
+/// Runs a sequence, with completions reaped after each kick.
+pub fn run(world: &dyn World, sequence: &[D], kicks: &[Kick<'_>], received: &[usize]) {
+    let socket = load(world, sequence, 64);
+    for (n, expected) in kicks.iter().enumerate() {
+        kick(&socket, n + 1, *expected);
+    }
+    assert_eq!(lengths(world), received, "{sequence:?}");
+    drop(socket);
+    world.kernel().sleep(std::time::Duration::from_millis(100));
+}
+
+#[test]
+fn a2_an_invalid_descriptor_ends_the_pass() {
+    everywhere(|world| {
+        run(world, &[B, G, G], &[(0, 1, &[0], 1), (0, 3, &[1, 2], 1)], &[60, 60]);
+        run(world, &[G, B, G], &[(0, 2, &[0, 1], 1), (0, 3, &[2], 1)], &[60, 60]);
+        run(world, &[B, B, G], &[(0, 1, &[0], 1), (0, 2, &[1], 2), (0, 3, &[2], 2)], &[60]);
+    });
+}
+
+#[test]
+fn a2_packets_of_several_descriptors() {
+    everywhere(|world| {
+        run(world, &[C, G], &[(0, 2, &[0, 1], 0)], &[120]);
+        run(world, &[C, B, G], &[(0, 2, &[0, 1], 2), (0, 3, &[2], 2)], &[60]);
+        run(world, &[C, BC, C, G, G], &[(0, 2, &[0, 1], 2), (0, 5, &[2, 3, 4], 4)], &[60]);
+        run(world, &[BC, G, G], &[(0, 1, &[0], 1), (0, 3, &[1, 2], 2)], &[60]);
+    });
+}
+
+#[test]
+fn a2_a_packet_has_18_descriptors_at_most() {
+    everywhere(|world| {
+        let frags = |count: usize| [vec![Frag; count - 1], vec![Last, G]].concat();
+        let all: Vec<u64> = (0..20).collect();
+        run(world, &frags(18), &[(0, 19, &all[..19], 0)], &[1800, 60]);
+        run(world, &frags(19), &[(0, 20, &all, 19)], &[60]);
+        let long: Vec<u64> = (0..31).collect();
+        run(world, &frags(30), &[(0, 31, &long, 30)], &[60]);
+    });
+}
+
+#[test]
+fn a2_the_budget_of_a_pass_is_32() {
+    everywhere(|world| {
+        let all: Vec<u64> = (0..40).collect();
+        run(world, &[G; 40], &[(EAGAIN, 32, &all[..32], 0), (0, 40, &all[32..], 0)], &[60; 40]);
+        run(world, &[G; 32], &[(0, 32, &all[..32], 0)], &[60; 32]);
+        let then_bad = [vec![G; 32], vec![B]].concat();
+        run(world, &then_bad, &[(0, 33, &all[..33], 1)], &[60; 32]);
+    });
+}
+
+#[test]
+fn a2_a_full_completion_ring_stops_the_pass() {
+    everywhere(|world| {
+        let socket = load(world, &[G; 8], 4);
+        assert_eq!((socket.kick(), socket.tx().consumer()), (EAGAIN, 4));
+        assert_eq!((socket.kick(), socket.tx().consumer()), (EAGAIN, 4));
+        assert_eq!(socket.completion().pop::<u64>(2), [0, STEP]);
+        assert_eq!((socket.kick(), socket.tx().consumer()), (EAGAIN, 6));
+        assert_eq!(lengths(world), [60; 6]);
+    });
+}
+
+#[test]
+fn a2_a_full_completion_ring_keeps_the_invalid_descriptor() {
+    everywhere(|world| {
+        let socket = load(world, &[G, G, G, G, B, G], 4);
+        for _ in 0..2 {
+            assert_eq!((socket.kick(), socket.tx().consumer()), (EAGAIN, 4));
+            assert_eq!(socket.statistics().tx_invalid_descs, 0);
+        }
+        assert_eq!(socket.completion().pop::<u64>(1), [0]);
+        assert_eq!((socket.kick(), socket.tx().consumer()), (0, 5));
+        assert_eq!(socket.statistics().tx_invalid_descs, 1);
+    });
+}
+
+#[test]
+fn a2_a_packet_longer_than_the_completion_ring_never_leaves() {
+    everywhere(|world| {
+        let socket = load(world, &[C, C, C, C, C, G], 4);
+        for _ in 0..3 {
+            assert_eq!((socket.kick(), socket.tx().consumer()), (EAGAIN, 4));
+            assert_eq!(socket.completion().producer(), 0);
+        }
+        assert_eq!(lengths(world), []);
+    });
+}
+
+#[test]
+fn a2_an_invalid_end_with_one_completion_slot() {
+    everywhere(|world| {
+        let socket = load(world, &[C, B, G], 1);
+        kick(&socket, 1, (EAGAIN, 1, &[0], 1));
+        kick(&socket, 2, (0, 2, &[1], 2));
+        kick(&socket, 3, (0, 3, &[2], 2));
+        assert_eq!(lengths(world), [60]);
+    });
+}

@@ -1,0 +1,41 @@
+//! Tests that count what a whole process has open, in a process of their own.
+
+use std::fs;
+use std::process::Command;
+
+const CHILD: &str = "XSK_TESTS_CHILD";
+
+/// Runs `body` in a new process, in which the test of this name is the only one. To be called by that test.
+///
+/// # Panics
+/// If `body` does, with what it printed.
+pub fn in_child(test: &str, body: impl FnOnce()) {
+    if std::env::var_os(CHILD).is_some_and(|value| value == test) {
+        return body();
+    }
+    let program = std::env::current_exe().expect("the path of this program");
+    let output = Command::new(program)
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, test)
+        .output()
+        .expect("a process");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{}: {text}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Open file descriptors of this process.
+pub fn fds() -> usize {
+    // One is that of the directory itself.
+    fs::read_dir("/proc/self/fd").expect("/proc").count() - 1
+}
+
+/// Lines of /proc/self/maps that name `what`.
+pub fn mappings(what: &str) -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").expect("/proc");
+    maps.lines().filter(|line| line.contains(what)).count()
+}
