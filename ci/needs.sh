@@ -4,7 +4,7 @@
 # Other systems that the portable crates are checked for; no linker is needed for that.
 portable_targets=(aarch64-apple-darwin x86_64-pc-windows-gnu)
 # Other processors that Linux runs on.
-linux_targets=(aarch64-unknown-linux-gnu)
+linux_targets=(aarch64-unknown-linux-gnu i686-unknown-linux-gnu)
 # A target without an operating system.
 bare_target=x86_64-unknown-none
 

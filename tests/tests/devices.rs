@@ -24,6 +24,15 @@ fn assert_says<T: std::fmt::Debug>(what: &str, result: io::Result<T>, expected: 
     assert!(error.to_string().contains(" on b queue 0: the interface is "), "{what}: {error}");
 }
 
+fn a_poll_without_end_fails(mut rx: RxQueue, expected: &Diagnosis) -> RxQueue {
+    let (rx, result) = within_a_second("poll", move || {
+        let result = rx.poll(-1);
+        (rx, result)
+    });
+    assert_says("poll", result, expected);
+    rx
+}
+
 /// A poll without end that something happens to: it returns within a second of it, with an error.
 fn happens_in_a_poll(mut rx: RxQueue, happen: impl FnOnce(), expected: &Diagnosis) -> RxQueue {
     let polling = thread::spawn(move || {
@@ -85,7 +94,7 @@ fn a_device_goes_down_and_up_again() {
 
         // A packet waits, and still the kernel reports nothing once the device is down; but it can be taken.
         pair.b.set_up(false).unwrap();
-        assert_says("poll", port.rx.poll(-1), &Diagnosis::InterfaceDown);
+        port.rx = a_poll_without_end_fails(port.rx, &Diagnosis::InterfaceDown);
         assert_eq!(receive(&umem, &mut port.rx, 1)[0].0, frame(61, 2));
         pair.b.set_up(true).unwrap();
         pair.wait_running().unwrap();
@@ -99,9 +108,8 @@ fn a_device_goes_down_and_up_again() {
         assert_eq!(port.tx.nb_free_exact(), 2048 - 1);
         assert_eq!(port.comp.nb_avail_exact(), 0);
         // A socket may be opened on a device that is down.
-        let (tx2, mut rx2) = ns.run(|| sharer(&umem, copy_mode(mode), "b", 0));
-        assert_says("poll", rx2.poll(-1), &Diagnosis::InterfaceDown);
-        drop((tx2, rx2));
+        let (tx2, rx2) = ns.run(|| sharer(&umem, copy_mode(mode), "b", 0));
+        drop((a_poll_without_end_fails(rx2, &Diagnosis::InterfaceDown), tx2));
 
         pair.b.set_up(true).unwrap();
         pair.wait_running().unwrap();

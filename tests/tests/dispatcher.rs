@@ -55,7 +55,7 @@ mod with_the_feature {
     const DRV: XdpFlags = XdpFlags::XDP_FLAGS_DRV_MODE;
     const SKB: XdpFlags = XdpFlags::XDP_FLAGS_SKB_MODE;
     const OURS: &str = "xsk_def_prog";
-    const THEIRS: &str = "count_packets";
+    const THEIRS: &str = Counting::NAME;
     const MODULE: &str = "with_the_feature::";
 
     /// libxdp keeps what it finds out about the system for the life of a process, and is not thread-safe: each test has a

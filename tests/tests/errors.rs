@@ -17,7 +17,6 @@ use xsk::umem::UmemCreateError;
 use xsk_core::errno::*;
 use xsk_core::layout::{Layout, LayoutError};
 use xsk_tests::bpf::{XDP_PASS, attach, load_verdict};
-use xsk_tests::child::in_child;
 use xsk_tests::{copy_mode, port, queue_size, try_open, umem};
 use xsk_veth::{Namespace, VethPair};
 
@@ -269,30 +268,6 @@ fn a_program_is_attached_already() {
     });
 }
 
-/// What another process that uses this crate attached has a name, which only CAP_SYS_ADMIN may ask for.
-#[test]
-fn the_name_of_the_attached_program() {
-    if !xsk_veth::require() {
-        return;
-    }
-    in_child("the_name_of_the_attached_program", || {
-        let Some((ns, _pair)) = pair(|pair| pair) else { return };
-        ns.run(|| {
-            let linux = Linux::new();
-            let map = linux.xskmap_create(1).unwrap();
-            let program = linux.program_load(&xsk::backend::RedirectProgram { map, frags: false }).unwrap();
-            let index = linux.interface(c"b").unwrap().index;
-            linux.link_create(program, index, DRV).unwrap();
-            let named = open_error(&SocketConfig::builder(), "b", 0).to_string();
-            assert!(named.contains(", `xsk_redirect`, native mode): stop "), "{named}");
-            let umem = umem(8).0;
-            give_up(&[CAP_SYS_ADMIN]);
-            let unknown = try_open(&umem, SocketConfig::default(), "b", 0).unwrap_err().to_string();
-            assert!(unknown.contains(", of unknown name, native mode): stop "), "{unknown}");
-        });
-    });
-}
-
 #[test]
 fn modes_that_contradict() {
     let Some((ns, pair)) = pair(|pair| pair.queues(2)) else { return };
@@ -411,121 +386,5 @@ fn an_interface_that_goes_down_and_away() {
         assert_eq!(b.rx.fd().xdp_statistics().unwrap().rx_dropped(), 0);
         let error = try_open(&umem, copy_mode(SKB), "b", 0).unwrap_err();
         assert_eq!(error.diagnosis(), &Diagnosis::NoInterface);
-    });
-}
-
-const CAP_NET_ADMIN: u32 = 12;
-const CAP_NET_RAW: u32 = 13;
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_BPF: u32 = 39;
-
-/// Takes capabilities from the calling thread's effective set.
-fn give_up(capabilities: &[u32]) {
-    change_capabilities(|effective| {
-        capabilities.iter().fold(effective, |set, capability| set & !(1 << capability))
-    });
-}
-
-fn change_capabilities(change: impl FnOnce(u64) -> u64) {
-    // _LINUX_CAPABILITY_VERSION_3; the calling thread; two words each of effective, permitted, inheritable.
-    let mut header = [0x2008_0522_u32, 0];
-    let mut sets = [0_u32; 6];
-    // SAFETY: a header of version 3 and the six words that go with it.
-    assert_eq!(unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) }, 0);
-    let effective = change(u64::from(sets[0]) | u64::from(sets[3]) << 32);
-    (sets[0], sets[3]) = (effective as u32, (effective >> 32) as u32);
-    // SAFETY: as above.
-    assert_eq!(unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) }, 0);
-}
-
-const SETCAP: &str = "which the process lacks: run as root, or use `setcap` on the program (a socket with the built-in XDP \
-                      program needs cap_net_raw,cap_net_admin,cap_bpf+ep) (EPERM 1)";
-
-#[test]
-fn missing_capabilities() {
-    let Some((ns, _pair)) = pair(|pair| pair) else { return };
-    let umem = umem(8).0;
-    ns.run(|| drop(port(&umem, copy_mode(SKB), "b", 0)));
-    let cases: [(&[u32], Step, &str); 4] = [
-        (
-            &[CAP_NET_RAW],
-            Step::CreateSocket,
-            "cannot create an AF_XDP socket on b queue 0: this needs CAP_NET_RAW (to make AF_XDP sockets)",
-        ),
-        (
-            &[CAP_BPF, CAP_SYS_ADMIN],
-            Step::CreateMap,
-            "cannot create an XSKMAP on b queue 0 with 1 slots: this needs CAP_BPF (to load XDP programs)",
-        ),
-        (
-            &[CAP_NET_ADMIN, CAP_SYS_ADMIN],
-            Step::CreateMap,
-            "cannot create an XSKMAP on b queue 0 with 1 slots: this needs CAP_NET_ADMIN (to load and attach XDP programs)",
-        ),
-        (
-            &[CAP_BPF, CAP_SYS_ADMIN, CAP_NET_ADMIN],
-            Step::CreateMap,
-            "cannot create an XSKMAP on b queue 0 with 1 slots: this needs CAP_BPF and CAP_NET_ADMIN (to load and attach XDP \
-             programs)",
-        ),
-    ];
-    // Where BPF is open to everyone, the program is what fails.
-    let closed =
-        std::fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled").is_ok_and(|v| v.trim() != "0");
-    for (capabilities, step, text) in cases {
-        if step == Step::CreateMap && !closed {
-            continue;
-        }
-        ns.run(|| {
-            give_up(capabilities);
-            let error = try_open(&umem, copy_mode(SKB), "b", 0).unwrap_err();
-            assert!(matches!(error.diagnosis(), Diagnosis::MissingCapability(_)), "{error}");
-            says(&error, step, Some(EPERM), &format!("{text}, {SETCAP}"));
-        });
-    }
-    // The three that the sentence names do.
-    ns.run(|| {
-        change_capabilities(|_| 1 << CAP_NET_RAW | 1 << CAP_NET_ADMIN | 1 << CAP_BPF);
-        drop(port(&xsk_tests::umem(8).0, copy_mode(SKB), "b", 0));
-        drop(port(&xsk_tests::umem(8).0, copy_mode(DRV), "b", 0));
-    });
-}
-
-/// Without root, the first thing that is missing is the right to make a socket.
-#[test]
-fn no_rights_at_all() {
-    in_child("no_rights_at_all", || {
-        change_capabilities(|_| 0);
-        let error = umem_error(&UmemConfig::builder(), 8, PageSize::Normal);
-        let text = "cannot create an AF_XDP socket: this needs CAP_NET_RAW (to make AF_XDP sockets), ";
-        says(&error, Step::CreateSocket, Some(EPERM), &(text.to_owned() + SETCAP));
-    });
-}
-
-#[test]
-fn the_limit_of_locked_memory() {
-    if !xsk_veth::require() {
-        return;
-    }
-    in_child("the_limit_of_locked_memory", || {
-        let limit = libc::rlimit { rlim_cur: 65536, rlim_max: 65536 };
-        // SAFETY: the kernel reads one rlimit.
-        assert_eq!(
-            unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) },
-            0,
-            "{}",
-            io::Error::last_os_error()
-        );
-        change_capabilities(|_| 1 << CAP_NET_RAW);
-        let start = Instant::now();
-        let error = umem_error(&UmemConfig::builder(), 64, PageSize::Normal);
-        // Another process might have been about to release some.
-        assert!(start.elapsed() >= Duration::from_secs(1));
-        let text = "cannot register the UMEM (XDP_UMEM_REG) with 262144 bytes: the limit of locked memory is too low (65536 \
-                    bytes; this UMEM needs 262144 bytes, and all UMEMs of a user count together): raise it with `ulimit -l`, \
-                    or give the program CAP_IPC_LOCK (ENOBUFS 105)";
-        says(&error, Step::RegisterUmem, Some(ENOBUFS), text);
-        assert_eq!(error.diagnosis(), &Diagnosis::MemoryLimit { limit: Some(65536), needed: 262_144 });
-        drop(umem(8));
     });
 }

@@ -3,13 +3,15 @@
 
 #[path = "migration/program.rs"]
 mod program;
+#[path = "migration/signatures.rs"]
+mod signatures;
 
 use xsk_veth::{Namespace, VethPair};
 
 #[test]
 fn what_needs_no_rights() {
-    program::signatures();
-    program::traits();
+    signatures::signatures();
+    signatures::traits();
     program::flags();
     program::configuration();
 }

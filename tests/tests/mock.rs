@@ -15,10 +15,10 @@ use toy::script::fail;
 use toy::setup::{Port, config, open, port, try_umem};
 use xsk::Umem;
 use xsk::backend::{
-    Attachment, Backend, Capabilities, Handle, HugePages, InterfaceInfo, Mapping, NamespaceId, PageSize,
-    Poll, RedirectProgram,
+    AttachedProgram, Attachment, Backend, Capabilities, Handle, HugePages, InterfaceInfo, Mapping,
+    NamespaceId, PageSize, Poll, RedirectProgram, XdpMode,
 };
-use xsk::config::{BindFlags, SocketConfig, XdpFlags};
+use xsk::config::{Attach, BindFlags, SocketConfig, XdpFlags};
 use xsk::error::{Diagnosis, Error, Step};
 use xsk_core::abi::*;
 use xsk_core::errno::*;
@@ -367,6 +367,41 @@ fn replacing_the_program_fails() {
         let second = open(sg, &several, "toy0", 1).expect("it fails once");
         drop((first, second, single, several));
         assert_eq!(toy.holds(), (0, 0));
+    }
+}
+
+/// Attaching by libxdp's dispatcher, whose errnos have meanings of their own.
+#[test]
+fn the_dispatcher_fails() {
+    let answers: Answers = &[
+        (ENOENT, "mount one with `mount -t bpf bpf /sys/fs/bpf`"),
+        (EBUSY, "(id 7, of unknown name, SKB mode) was not attached through libxdp's dispatcher"),
+        (EEXIST, "is on the interface in SKB mode: ask for that mode, or for none"),
+        (E2BIG, "has no room for one more XDP program"),
+        (ENOSYS, "it needs BPF programs of type EXT"),
+        (EPERM, "this needs CAP_SYS_ADMIN"),
+        (EINVAL, "with XDP_FLAGS_HW_MODE and libxdp's dispatcher: these flags exclude each other"),
+        (EOPNOTSUPP, "has no native XDP"),
+        (ENODEV, "there is no such interface"),
+        (ENOMEM, MEMORY),
+    ];
+    let hardware = XdpFlags::XDP_FLAGS_HW_MODE;
+    let config = SocketConfig::builder().attach(Attach::Dispatcher).xdp_flags(hardware).build();
+    for &(errno, telling) in answers {
+        let toy = Toy::new(false);
+        toy.change_interface(0, |interface| {
+            interface.program = Some(AttachedProgram { id: 7, mode: XdpMode::Skb });
+        });
+        let kernel = mock(&toy, |mock| {
+            mock.expect_attach_dispatcher().times(1).returning(move |_, _| fail(errno));
+        });
+        let (umem, _) = try_umem(&kernel).unwrap();
+        check(&open(config, &umem, "toy0", 1).unwrap_err(), Step::AttachProgram, errno, telling);
+        // The toy has no dispatcher.
+        let error = open(config, &umem, "toy0", 1).unwrap_err();
+        assert_eq!(*error.diagnosis(), Diagnosis::NoFeature("libxdp"));
+        drop((error, umem));
+        assert_eq!(toy.holds(), (0, 0), "{errno} leaks");
     }
 }
 

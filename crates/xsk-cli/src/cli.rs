@@ -251,7 +251,7 @@ pub(crate) enum HugePages {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Run")]
 pub(crate) struct RunOptions {
-    /// End after so many packets (with k, M or G). [default: on Ctrl-C]
+    /// End after so many packets (with k, M or G), or up to a batch more. [default: on Ctrl-C]
     #[arg(long, value_name = "N", value_parser = quantity)]
     pub(crate) count: Option<u64>,
     /// End after this time, as in 10s or 500ms. [default: on Ctrl-C]

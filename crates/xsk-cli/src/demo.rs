@@ -13,7 +13,7 @@ use xsk_veth::{Namespace, VethPair};
 use crate::cli::{Cli, Command};
 use crate::commands::{drop, flood, forward, ping};
 use crate::failure::Failure;
-use crate::report::format::si;
+use crate::report::format::si_unit;
 use crate::report::table::BOLD;
 use crate::report::traffic::{Directions, drops_line, table_lines};
 use crate::report::{Output, Watch};
@@ -148,7 +148,7 @@ impl Mode<'_> {
                 sender.stop.ask();
             }
             rate = receiver.live.try_iter().last().or(rate);
-            let shown = rate.map_or("...".to_owned(), |pps| format!("{}pps", si(pps)));
+            let shown = rate.map_or("...".to_owned(), |pps| si_unit(pps, "pps"));
             self.output.passing(&format!("  flooding for two seconds, received {shown}"))?;
             std::thread::sleep(Duration::from_millis(100));
         }

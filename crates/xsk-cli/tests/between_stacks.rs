@@ -171,6 +171,5 @@ fn a_file_of_100_mib_arrives_whole_over_tcp() {
             forwarded as usize > FILE / 1500,
             "{mode}: {forwarded} packets went through, {dropped} were dropped"
         );
-        println!("{mode}: {forwarded} packets, {dropped} dropped");
     }
 }

@@ -126,6 +126,28 @@ fn packets_of_several_frames_cross_whole() {
 }
 
 #[test]
+fn a_packet_of_several_frames_is_turned_around_once() {
+    if !xsk_veth::require() {
+        return;
+    }
+    for mode in MODES {
+        let ns = Namespace::new().unwrap();
+        let pair = VethPair::builder(&ns, &ns).mtu(9000).build().unwrap();
+        let tap = Tap::open(&ns, "a").unwrap();
+        // A batch of one descriptor: the packet comes in parts.
+        let args = ["forward", "b", mode, "--multi-buffer", "--batch", "1", "--count", "2", "--json"];
+        let reflector = start(&ns, &args).ready();
+        for len in [9014, 60] {
+            tap.send(&frame(pair.b.mac(), pair.a.mac(), len)).unwrap();
+            assert_eq!(tap.recv(LONG).unwrap(), Some(frame(pair.a.mac(), pair.b.mac(), len)));
+        }
+        let summary = reflector.wait().summary();
+        assert_eq!(summary["total"]["rx"], serde_json::json!({ "packets": 2, "bytes": 9074 }));
+        assert_eq!(summary["total"]["rx"], summary["total"]["tx"]);
+    }
+}
+
+#[test]
 fn without_multi_buffer_a_long_packet_is_a_counted_drop() {
     if !xsk_veth::require() {
         return;

@@ -204,7 +204,7 @@ impl Kernel {
 
     /// Packets of sockets that nobody has freed yet.
     fn packets_in_flight(&self) -> impl Iterator<Item = &Owner> {
-        let partial = self.sockets.iter().filter_map(|(_, socket)| socket.partial.as_deref());
+        let partial = self.sockets.iter().filter_map(|(_, socket)| socket.partial.as_ref());
         let queued = self.devices.iter().flat_map(|(_, device)| device.rings.values().flatten());
         let held = self.clock.events().filter_map(|event| event.skb());
         let backlog = self.softirqs.iter().filter_map(|softirq| softirq.skb());

@@ -1,11 +1,9 @@
 //! Other users of libxdp's dispatcher, and the file system that all of them need.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::io::{Read, Seek};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::process::{Command, Stdio};
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
 use std::{fs, io};
 
 use libxdp_sys as xdp;
@@ -133,30 +131,34 @@ pub(crate) fn print_nothing() -> xdp::libxdp_print_fn_t {
     Some(nothing)
 }
 
-/// A program that somebody else attached through the dispatcher, of priority 10. Dropping it does not detach it.
+/// A program that somebody else attached through the dispatcher, to be called before the default program. It counts test
+/// frames and lets everything pass. Dropping it does not detach it.
+///
+/// What the dispatcher calls has to come from an object file with type information. This one is libxdp's own `xdp_pass`, which
+/// gets other instructions before it is loaded.
 pub(crate) struct Counting {
-    object: NonNull<xdp::bpf_object>,
     program: NonNull<xdp::xdp_program>,
+    map: OwnedFd,
     ifindex: c_int,
     mode: xdp::xdp_attach_mode,
 }
 
 impl Counting {
+    pub(crate) const NAME: &str = "xdp_pass";
+
     pub(crate) fn attach(ifindex: u32, mode: XdpFlags) -> Self {
-        let bytes = compiled();
-        // SAFETY: a whole object file, which libbpf copies.
-        let object = unsafe { xdp::bpf_object__open_mem(bytes.as_ptr().cast(), bytes.len(), ptr::null()) };
-        let object = NonNull::new(object).expect("an object file");
-        // SAFETY: the object is open.
-        let program = unsafe { xdp::xdp_program__from_bpf_obj(object.as_ptr(), c"xdp".as_ptr()) };
-        // SAFETY: looks at the value only.
-        assert_eq!(unsafe { xdp::libxdp_get_error(program.cast()) }, 0);
-        let program = NonNull::new(program).expect("a program");
+        let array = xdp::bpf_map_type_BPF_MAP_TYPE_ARRAY;
+        // SAFETY: C strings and numbers, and no options.
+        let map = unsafe { xdp::bpf_map_create(array, c"packets".as_ptr(), 4, 8, 1, ptr::null()) };
+        assert!(map >= 0, "bpf_map_create");
+        // SAFETY: made for this function a moment ago.
+        let map = unsafe { OwnedFd::from_raw_fd(map) };
         let mode = match mode {
             XdpFlags::XDP_FLAGS_SKB_MODE => xdp::xdp_attach_mode_XDP_MODE_SKB,
             _ => xdp::xdp_attach_mode_XDP_MODE_NATIVE,
         };
-        let counting = Self { object, program, ifindex: ifindex.cast_signed(), mode };
+        let program = counting_program(map.as_raw_fd());
+        let counting = Self { program, map, ifindex: ifindex.cast_signed(), mode };
         // SAFETY: the program is open.
         let result = unsafe { xdp::xdp_program__attach(program.as_ptr(), counting.ifindex, mode, 0) };
         assert_eq!(result, 0, "xdp_program__attach");
@@ -165,10 +167,8 @@ impl Counting {
 
     /// How many test frames it has seen.
     pub(crate) fn packets(&self) -> u64 {
-        // SAFETY: the object is open.
-        let map = unsafe { xdp::bpf_object__find_map_fd_by_name(self.object.as_ptr(), c".bss".as_ptr()) };
-        let (key, mut packets) = (0_u32, 0_u64);
-        // SAFETY: a map of one value, which is the only variable of the program.
+        let (map, key, mut packets) = (self.map.as_raw_fd(), 0_u32, 0_u64);
+        // SAFETY: the sizes of a key and of a value of the map.
         let result =
             unsafe { xdp::bpf_map_lookup_elem(map, (&raw const key).cast(), (&raw mut packets).cast()) };
         assert_eq!(result, 0, "bpf_map_lookup_elem");
@@ -186,23 +186,62 @@ impl Drop for Counting {
     fn drop(&mut self) {
         // SAFETY: open until now.
         unsafe { xdp::xdp_program__close(self.program.as_ptr()) };
-        // SAFETY: open until now, and its program is closed.
-        unsafe { xdp::bpf_object__close(self.object.as_ptr()) };
     }
 }
 
-/// The counting program, compiled with the clang that libxdp needs as well.
-fn compiled() -> &'static [u8] {
-    static OBJECT: OnceLock<Vec<u8>> = OnceLock::new();
-    OBJECT.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/others/count_packets.c");
-        let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
-        let output = Command::new(clang)
-            .args(["-target", "bpf", "-O2", "-g", "-Wall", "-Werror", "-c", source, "-o", "-"])
-            .stdin(Stdio::null())
-            .output()
-            .expect("clang");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
-    })
+/// Not loaded yet. `map` is an array of one u64.
+fn counting_program(map: c_int) -> NonNull<xdp::xdp_program> {
+    let name = CString::new(Counting::NAME).expect("a name");
+    let mut options = xdp::xdp_program_opts {
+        sz: size_of::<xdp::xdp_program_opts>(),
+        obj: ptr::null_mut(),
+        opts: ptr::null_mut(),
+        prog_name: name.as_ptr(),
+        find_filename: c"xdp-dispatcher.o".as_ptr(),
+        open_filename: ptr::null(),
+        pin_path: ptr::null(),
+        id: 0,
+        fd: 0,
+    };
+    // SAFETY: C strings, in options of this size.
+    let program = unsafe { xdp::xdp_program__create(&raw mut options) };
+    let program = NonNull::new(program).expect("a program that is part of libxdp");
+    // SAFETY: the program is open, and so is its object.
+    let inside = unsafe {
+        let object = xdp::xdp_program__bpf_obj(program.as_ptr());
+        xdp::bpf_object__find_program_by_name(object, name.as_ptr())
+    };
+    let mut instructions = counting_instructions(map);
+    let count = instructions.len();
+    // SAFETY: as many instructions as it says, which libbpf copies; the program is not loaded yet.
+    let result = unsafe { xdp::bpf_program__set_insns(inside, instructions.as_mut_ptr().cast(), count) };
+    assert_eq!(result, 0, "bpf_program__set_insns");
+    // SAFETY: the program is open.
+    assert_eq!(unsafe { xdp::xdp_program__set_run_prio(program.as_ptr(), 10) }, 0, "the default is 20");
+    program
+}
+
+fn counting_instructions(map: c_int) -> [u64; 13] {
+    let instruction = |code: u64, dst: u64, src: u64, offset: i16, immediate: i32| {
+        code | dst << 8
+            | src << 12
+            | u64::from(offset.cast_unsigned()) << 16
+            | u64::from(immediate.cast_unsigned()) << 32
+    };
+    let ethertype = i32::from(xsk_veth::ETHERTYPE_TEST.to_be());
+    [
+        instruction(0x61, 2, 1, 0, 0),         // r2 = data
+        instruction(0x61, 3, 1, 4, 0),         // r3 = data_end
+        instruction(0xbf, 4, 2, 0, 0),         // r4 = r2
+        instruction(0x07, 4, 0, 0, 14),        // r4 += 14
+        instruction(0x2d, 4, 3, 6, 0),         // if r4 > r3 goto pass
+        instruction(0x69, 4, 2, 12, 0),        // r4 = *(u16 *)(r2 + 12)
+        instruction(0x55, 4, 0, 4, ethertype), // if r4 != ethertype goto pass
+        instruction(0x18, 1, 2, 0, map),       // r1 = address of the map's value
+        instruction(0, 0, 0, 0, 0),            // second half of the wide load
+        instruction(0xb7, 2, 0, 0, 1),         // r2 = 1
+        instruction(0xdb, 1, 2, 0, 0),         // lock *(u64 *)r1 += r2
+        instruction(0xb7, 0, 0, 0, 2),         // pass: r0 = XDP_PASS
+        instruction(0x95, 0, 0, 0, 0),         // exit
+    ]
 }

@@ -82,6 +82,9 @@ impl Request<'_> {
                 Some(queue) => queues.push((target.name.clone(), queue)),
                 None => queues.extend((0..info.queues()).map(|queue| (target.name.clone(), queue))),
             }
+            if first == queues.len() {
+                return Err(Failure::cannot_run(format!("{} has no queues", target.name)));
+            }
             ranges.push(first..queues.len());
         }
         let datapath = match self.open_queues(&backend, &queues, self.bind_flags()) {

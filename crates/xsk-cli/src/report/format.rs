@@ -20,6 +20,13 @@ pub(crate) fn si(value: f64) -> String {
     if prefix.is_empty() { format!("{scaled:.digits$}") } else { format!("{scaled:.digits$} {prefix}") }
 }
 
+/// As [`si`] with a unit, as in `512 kpps`, `17 pps`.
+pub(crate) fn si_unit(value: f64, unit: &str) -> String {
+    let text = si(value);
+    let space = if text.contains(' ') { "" } else { " " };
+    format!("{text}{space}{unit}")
+}
+
 /// Thousands apart, as in `1,234,567`.
 pub(crate) fn grouped(value: u64) -> String {
     let digits = value.to_string();
@@ -62,6 +69,12 @@ mod tests {
         ] {
             assert_eq!(si(value), text);
         }
+    }
+
+    #[test]
+    fn units() {
+        assert_eq!(si_unit(17.0, "pps"), "17 pps");
+        assert_eq!(si_unit(17_000.0, "pps"), "17.0 kpps");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::format::{grouped, si};
+use super::format::{grouped, si, si_unit};
 use super::table::Table;
 use crate::datapath::{Account, Drops, PortSample, Traffic};
 
@@ -82,7 +82,7 @@ pub(crate) fn interval(
     for (wanted, name, traffic) in [(directions.rx, "rx", rx), (directions.tx, "tx", tx)] {
         if wanted {
             let (pps, bps) = rates(traffic, seconds);
-            line += &format!("  {name} {:>6}pps {:>6}bit/s", si(pps), si(bps));
+            line += &format!("  {name} {:>9} {:>11}", si_unit(pps, "pps"), si_unit(bps, "bit/s"));
             value[format!("{name}_packets")] = traffic.packets.into();
             value[format!("{name}_pps")] = pps.round().into();
             value[format!("{name}_bps")] = bps.round().into();

@@ -122,8 +122,8 @@ impl Done {
 
     /// The object with this event.
     pub fn event(&self, event: &str) -> Value {
-        let objects = self.out.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let found = objects.filter(|object| object["event"] == event).next_back();
+        let mut objects = self.out.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let found = objects.rfind(|object| object["event"] == event);
         found.unwrap_or_else(|| panic!("no {event} in {self:?}"))
     }
 

@@ -140,7 +140,7 @@ impl Kernel {
         self.devices[id].up = up;
         if !up {
             // What waited in its rings is freed.
-            self.native_gone(id);
+            self.free_waiting(id);
         }
     }
 
@@ -149,7 +149,7 @@ impl Kernel {
         let device = &self.devices[id];
         let in_use = device.pools.keys().next_back().map_or(0, |queue| queue + 1);
         let range = 1..=device.max_queues;
-        if !range.contains(&rx) || !range.contains(&tx) || in_use > rx.max(tx) {
+        if !range.contains(&rx) || !range.contains(&tx) || in_use > rx.min(tx) {
             return errno(EINVAL);
         }
         if let Kind::Veth { peer: Some(peer) } = device.kind {
@@ -185,7 +185,7 @@ impl Kernel {
         if self.devices[id].gone {
             return;
         }
-        self.native_gone(id);
+        self.free_waiting(id);
         self.unbind_sockets(id);
         let device = &mut self.devices[id];
         device.gone = true;

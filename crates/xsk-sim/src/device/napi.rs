@@ -77,7 +77,7 @@ impl Kernel {
 
     /// One NAPI poll of a veth (`drivers/net/veth.c:veth_poll`): sockets see what it delivered at its end.
     fn napi_poll(&mut self, device: Id<Device>, queue: u32) {
-        let mut delivered = Vec::new();
+        let mut delivered = std::mem::take(&mut self.delivered);
         for _ in 0..NAPI_BUDGET {
             let Some(skb) = self.devices[device].rings.get_mut(&queue).and_then(|ring| ring.pop_front())
             else {
@@ -88,9 +88,10 @@ impl Kernel {
                 return;
             }
         }
-        for socket in delivered {
+        for socket in delivered.drain(..) {
             self.flush(socket);
         }
+        self.delivered = delivered;
         if self.devices[device].rings.get(&queue).is_some_and(|ring| !ring.is_empty()) {
             self.schedule_napi(device, queue);
         }
@@ -108,8 +109,8 @@ impl Kernel {
         }
     }
 
-    /// A device no longer has a native program: what waited for it goes to the stack.
-    pub(crate) fn native_gone(&mut self, device: Id<Device>) {
+    /// Frees what waits for the NAPI of a device: it went down, or lost its native program.
+    pub(crate) fn free_waiting(&mut self, device: Id<Device>) {
         let rings = std::mem::take(&mut self.devices[device].rings);
         for skb in rings.into_values().flatten() {
             self.free_skb(skb);

@@ -48,6 +48,8 @@ pub(crate) struct Kernel {
     pub(crate) softirqs: VecDeque<Softirq>,
     pub(crate) in_softirq: bool,
     pub(crate) watch: Watch,
+    /// Sockets that the running NAPI poll delivered to; empty between polls.
+    pub(crate) delivered: Vec<Id<Socket>>,
     /// Packet buffers to use again.
     pub(crate) spare: Vec<Vec<u8>>,
     pub(crate) crash: Option<Crash>,
@@ -91,6 +93,7 @@ impl Kernel {
             softirqs: VecDeque::new(),
             in_softirq: false,
             watch: Watch::default(),
+            delivered: Vec::new(),
             spare: Vec::new(),
             crash: None,
         }

@@ -83,7 +83,7 @@ impl Kernel {
         let socket = &mut self.sockets[id];
         socket.wmem += owner.truesize;
         socket.in_flight += 1;
-        socket.partial = Some(Box::new(Skb { data, queue: route.queue, owner: Some(owner) }));
+        socket.partial = Some(Skb { data, queue: route.queue, owner: Some(owner) });
         Ok(Built::Added)
     }
 }

@@ -112,7 +112,7 @@ impl Kernel {
                 continue;
             }
             let Some(skb) = self.sockets[id].partial.take() else { return Ok(()) };
-            match self.direct_xmit(route.device, route.queue, *skb) {
+            match self.direct_xmit(route.device, route.queue, skb) {
                 Xmit::Sent => *sent = true,
                 Xmit::Dropped => return errno(EBUSY),
                 Xmit::Busy(skb) => {
@@ -191,7 +191,7 @@ impl Kernel {
     /// Gives up a packet whose end has not come (`net/xdp/xsk.c:xsk_drop_skb`).
     pub(crate) fn drop_partial(&mut self, id: Id<Socket>) {
         let socket = &mut self.sockets[id];
-        let Some(Skb { data, owner: Some(owner), .. }) = socket.partial.take().map(|skb| *skb) else {
+        let Some(Skb { data, owner: Some(owner), .. }) = socket.partial.take() else {
             return;
         };
         count_invalid(&mut socket.tx, owner.descriptors());

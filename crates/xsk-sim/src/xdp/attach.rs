@@ -84,7 +84,7 @@ impl Kernel {
     pub(crate) fn close_link(&mut self, link: Id<Link>) {
         if let Some(Link { device: Some(device) }) = self.links.remove(link) {
             self.devices[device].xdp = None;
-            self.native_gone(device);
+            self.free_waiting(device);
         }
     }
 

@@ -90,6 +90,7 @@ fn a2_packets_of_several_descriptors() {
 #[test]
 fn a2_a_packet_has_18_descriptors_at_most() {
     everywhere(|world| {
+        world.set_mtu(End::B, 9000);
         let frags = |count: usize| [vec![Frag; count - 1], vec![Last, G]].concat();
         let all: Vec<u64> = (0..20).collect();
         run(world, &frags(18), &[(0, 19, &all[..19], 0)], &[1800, 60]);

@@ -1,3 +1,6 @@
+//! The tables of Appendix A.
+#![allow(unreachable_pub)]
+
 mod a1_one_descriptor;
 mod a2_older_kernels;
 mod a2_sequences;

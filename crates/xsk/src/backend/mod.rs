@@ -15,6 +15,7 @@ use std::ffi::CStr;
 use std::fmt::Debug;
 use std::io;
 use std::panic::{RefUnwindSafe, UnwindSafe};
+#[cfg(target_os = "linux")]
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -60,7 +60,10 @@ pub(crate) fn register_umem(backend: &Arc<dyn Backend>, layout: &Layout, source:
         }
         Some(errno::EINVAL) if flags.intersects(metadata) => {
             let diagnosis = Diagnosis::KernelTooOld { feature: "this TX metadata", since: "6.11" };
-            (diagnosis, format!("flags {} and {} bytes of TX metadata", names(&flags), layout.tx_metadata_len()))
+            (
+                diagnosis,
+                format!("flags {} and {} bytes of TX metadata", names(&flags), layout.tx_metadata_len()),
+            )
         }
         Some(errno::EINVAL) if layout.is_unaligned() => {
             let diagnosis = Diagnosis::KernelTooOld { feature: "unaligned chunks", since: "5.4" };
@@ -152,10 +155,12 @@ pub(crate) fn program(
             match (lacks(backend, bpf), lacks(backend, Capabilities::CAP_NET_ADMIN)) {
                 (false, false) => Diagnosis::Forbidden,
                 (true, false) => Diagnosis::MissingCapability("CAP_BPF (to load XDP programs)"),
-                (false, true) => Diagnosis::MissingCapability("CAP_NET_ADMIN (to load and attach XDP programs)"),
-                (true, true) => {
-                    Diagnosis::MissingCapability("CAP_BPF and CAP_NET_ADMIN (to load and attach XDP programs)")
+                (false, true) => {
+                    Diagnosis::MissingCapability("CAP_NET_ADMIN (to load and attach XDP programs)")
                 }
+                (true, true) => Diagnosis::MissingCapability(
+                    "CAP_BPF and CAP_NET_ADMIN (to load and attach XDP programs)",
+                ),
             }
         }
         (_, Some(errno::ENOSYS)) => Diagnosis::KernelTooOld { feature: "bpf(2)", since: "4.18" },
@@ -192,10 +197,9 @@ pub(crate) fn dispatcher(
         Some(errno::EPERM) if lacks(backend, Capabilities::CAP_SYS_ADMIN) => Diagnosis::MissingCapability(
             "CAP_SYS_ADMIN (libxdp's dispatcher finds XDP programs by their ids)",
         ),
-        Some(errno::EINVAL)
-            if !modes.is_empty() && !matches!(mode_of(modes), Some(XdpMode::Native | XdpMode::Skb)) =>
-        {
-            Diagnosis::Contradiction
+        Some(errno::EINVAL) if mode_of(modes) == Some(XdpMode::Offloaded) => {
+            let error = make(Step::AttachProgram, Diagnosis::Contradiction, source);
+            return error.on(&interface.name, None).value("XDP_FLAGS_HW_MODE and libxdp's dispatcher");
         }
         Some(errno::EEXIST) => match in_the_way(backend, interface) {
             Some((program, _)) => Diagnosis::DispatcherMode { attached: program.mode },

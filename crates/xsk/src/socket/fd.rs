@@ -5,6 +5,7 @@ use std::sync::Arc;
 use xsk_core::abi::xdp_statistics;
 
 use super::Shared;
+#[cfg(target_os = "linux")]
 use crate::backend::Handle;
 
 /// A socket's file descriptor.

@@ -45,11 +45,12 @@ pub(super) fn capabilities() -> io::Result<Capabilities> {
     bits.map(Capabilities::from_bits_truncate).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+#[allow(clippy::unnecessary_cast)] // 32 bits on 32-bit machines
 pub(super) fn memlock_limit() -> io::Result<Option<u64>> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel writes one rlimit.
     super::sys::check(unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) })?;
-    Ok((limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur))
+    Ok((limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur as u64))
 }
 
 pub(super) fn huge_pages(size: PageSize) -> io::Result<HugePages> {

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -69,10 +69,9 @@ impl Pins {
 fn forget_in(dispatcher: &Path, id: u32) -> io::Result<()> {
     for slot in 0..libxdp_sys::MAX_DISPATCHER_ACTIONS {
         let program = dispatcher.join(format!("prog{slot}-prog"));
-        let found =
-            objects::pinned(&program).and_then(|fd| objects::program_id(std::os::fd::AsFd::as_fd(&fd)));
+        let found = objects::pinned(&program).and_then(|fd| objects::program_id(fd.as_fd()));
         if found.is_ok_and(|found| found == id) {
-            fs::remove_file(dispatcher.join(format!("prog{slot}-link")))?;
+            let _ = fs::remove_file(dispatcher.join(format!("prog{slot}-link")));
             fs::remove_file(program)?;
             // It stays if it has pins of others.
             let _ = fs::remove_dir(dispatcher);

@@ -1,0 +1,245 @@
+use xsk::backend::{Backend, Capabilities};
+use xsk_core::abi::{
+    Pod, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, XDP_RX_RING, XDP_TX_RING, XDP_UMEM_COMPLETION_RING,
+    XDP_UMEM_FILL_RING, XDP_UMEM_REG, xdp_umem_reg,
+};
+use xsk_core::errno::{EACCES, EBUSY, EFAULT, EINVAL, ENOBUFS, ENODEV, ENOMEM, ENOPROTOOPT, EPERM};
+use xsk_sim::Profile;
+
+use crate::kit::{End, RawSocket, Setup, SimWorld, World, errno, everywhere};
+
+const RINGS: [i32; 4] = [XDP_RX_RING, XDP_TX_RING, XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING];
+
+fn set(socket: &RawSocket, level: i32, name: i32, value: &[u8]) -> i32 {
+    errno(socket.kernel.setsockopt(socket.handle, level, name, value))
+}
+
+#[test]
+fn s2_wrong_levels_and_options() {
+    everywhere(|world| {
+        let socket = RawSocket::new(&world.kernel());
+        assert_eq!(set(&socket, 6, XDP_RX_RING, &[8, 0, 0, 0]), ENOPROTOOPT);
+        // Options that can only be read, and none at all.
+        for name in [0, 1, 7, 8, 10, 999, -1] {
+            assert_eq!(set(&socket, SOL_XDP, name, &[8, 0, 0, 0]), ENOPROTOOPT, "option {name}");
+        }
+    });
+}
+
+#[test]
+fn s2_1_rings() {
+    everywhere(|world| {
+        let socket = RawSocket::new(&world.kernel());
+        for name in RINGS {
+            assert_eq!(set(&socket, SOL_XDP, name, &[8, 0, 0]), EINVAL);
+            for bad in [0, 3, 6, u32::MAX, u32::MAX - 7] {
+                assert_eq!(socket.set(name, bad), EINVAL, "{bad} entries");
+            }
+            assert_eq!(set(&socket, SOL_XDP, name, &[1, 0, 0, 0, 9, 9]), 0);
+            assert_eq!(socket.set(name, 8), EINVAL, "a second one");
+            assert_eq!(socket.set(name, 0), EINVAL);
+        }
+        let bound = RawSocket::open(world, &Setup::default());
+        for name in RINGS {
+            assert_eq!(bound.set(name, 0), EBUSY, "the state comes before the value");
+        }
+        let fresh = RawSocket::new(&world.kernel());
+        assert_eq!(fresh.set(XDP_RX_RING, 1 << 20), 0);
+    });
+    let old = SimWorld::of(Profile::LINUX_6_1);
+    let socket = RawSocket::new(&old.kernel());
+    assert_eq!(socket.set(XDP_RX_RING, 1 << 18), ENOMEM);
+    assert_eq!(socket.set(XDP_UMEM_FILL_RING, 1 << 18), 0);
+}
+
+#[test]
+fn s2_1_6_flags_of_new_rings() {
+    everywhere(|world| {
+        let mut socket = RawSocket::new(&world.kernel());
+        socket.make_rings(&Setup::default());
+        let flags = [&socket.tx, &socket.rx, &socket.fill, &socket.completion];
+        assert_eq!(flags.map(|ring| ring.as_ref().unwrap().flags()), [1, 0, 0, 0]);
+    });
+}
+
+/// Registers, with memory of 64 pages; the errno. The memory's address is added to `reg.addr`.
+fn register(world: &dyn World, reg: xdp_umem_reg, len: usize) -> i32 {
+    let kernel = world.kernel();
+    let memory = kernel.mmap_memory(64 * 4096, xsk::backend::PageSize::Normal).unwrap();
+    let addr = reg.addr.wrapping_add(memory.as_ptr().as_ptr() as u64);
+    let reg = xdp_umem_reg { addr, ..reg };
+    let socket = RawSocket::new(&kernel);
+    let mut bytes = reg.as_bytes().to_vec();
+    bytes.resize(len.max(32), 0xff);
+    set(&socket, SOL_XDP, XDP_UMEM_REG, &bytes[..len])
+}
+
+const GOOD: xdp_umem_reg =
+    xdp_umem_reg { addr: 0, len: 16 * 4096, chunk_size: 4096, headroom: 0, flags: 0, tx_metadata_len: 0 };
+
+#[test]
+fn s2_2_registration() {
+    let reg = GOOD;
+    let unaligned = xdp_umem_reg { flags: 1, chunk_size: 2048, ..reg };
+    let metadata = |len| xdp_umem_reg { flags: 4, tx_metadata_len: len, ..reg };
+    let rows = [
+        (reg, 0),
+        (xdp_umem_reg { chunk_size: 2047, ..reg }, EINVAL),
+        (xdp_umem_reg { chunk_size: 4097, flags: 1, ..reg }, EINVAL),
+        (xdp_umem_reg { chunk_size: 8192, ..reg }, EINVAL),
+        (xdp_umem_reg { flags: 8, ..reg }, EINVAL),
+        (xdp_umem_reg { flags: 3, ..reg }, 0),
+        (xdp_umem_reg { chunk_size: 3000, ..reg }, EINVAL),
+        (xdp_umem_reg { chunk_size: 3000, flags: 1, ..reg }, 0),
+        (xdp_umem_reg { addr: 64, ..reg }, EINVAL),
+        (xdp_umem_reg { addr: 64, ..unaligned }, EINVAL),
+        (xdp_umem_reg { len: u64::MAX - 4095, ..reg }, EINVAL),
+        (xdp_umem_reg { len: 0, ..reg }, EINVAL),
+        (xdp_umem_reg { len: 4095, ..reg }, EINVAL),
+        (xdp_umem_reg { len: 4096 + 2048, ..reg }, EINVAL),
+        (xdp_umem_reg { len: 6144, chunk_size: 2048, ..reg }, 0),
+        (xdp_umem_reg { len: 2049, ..unaligned }, 0),
+        (xdp_umem_reg { len: 2047, ..unaligned }, EINVAL),
+        (xdp_umem_reg { headroom: 3392, ..reg }, 0),
+        (xdp_umem_reg { headroom: 3393, ..reg }, EINVAL),
+        (xdp_umem_reg { headroom: 1344, chunk_size: 2048, ..reg }, 0),
+        (xdp_umem_reg { headroom: 1345, chunk_size: 2048, ..reg }, EINVAL),
+        (xdp_umem_reg { headroom: u32::MAX, ..reg }, EINVAL),
+        (metadata(0), 0),
+        (metadata(8), 0),
+        (metadata(12), EINVAL),
+        (metadata(248), 0),
+        (metadata(256), EINVAL),
+        (xdp_umem_reg { tx_metadata_len: 7, ..reg }, 0),
+        (xdp_umem_reg { len: 128 * 4096, ..reg }, ENOMEM),
+        (xdp_umem_reg { addr: 1 << 46, ..reg }, EFAULT),
+    ];
+    everywhere(|world| {
+        for (reg, expected) in rows {
+            assert_eq!(register(world, reg, 32), expected, "{reg:?}");
+        }
+    });
+    let other = SimWorld::of(Profile::LINUX_5_10);
+    for (headroom, expected) in [(3839, 0), (3840, EINVAL)] {
+        assert_eq!(register(&other, xdp_umem_reg { headroom, ..reg }, 32), expected);
+    }
+    assert_eq!(register(&other, xdp_umem_reg { flags: 2, ..reg }, 32), EINVAL);
+    let newer = SimWorld::of(Profile::LINUX_7_3);
+    assert_eq!((register(&newer, metadata(8), 32), register(&newer, metadata(16), 32)), (EINVAL, 0));
+}
+
+#[test]
+fn s2_2_1_short_structs() {
+    everywhere(|world| {
+        assert_eq!(register(world, GOOD, 23), EINVAL);
+        assert_eq!(register(world, GOOD, 24), 0);
+        // Half a flags word is not read.
+        assert_eq!(register(world, xdp_umem_reg { flags: 0xffff, ..GOOD }, 31), 0);
+        assert_eq!(register(world, xdp_umem_reg { flags: 0xffff, ..GOOD }, 32), EINVAL);
+        assert_eq!(register(world, GOOD, 40), 0);
+    });
+}
+
+#[test]
+fn s2_2_3_a_socket_has_one_umem() {
+    everywhere(|world| {
+        let mut socket = RawSocket::new(&world.kernel());
+        socket.register(&Setup::default()).unwrap();
+        assert_eq!(set(&socket, SOL_XDP, XDP_UMEM_REG, &[0xff; 32]), EBUSY);
+        assert_eq!(set(&socket, SOL_XDP, XDP_UMEM_REG, &[0xff; 8]), EINVAL);
+    });
+}
+
+#[test]
+fn s2_2_13_locked_memory() {
+    let world = SimWorld::skb();
+    world.kernel.set_memlock_limit(Some(20 * 4096));
+    assert_eq!(register(&world, GOOD, 32), 0, "CAP_IPC_LOCK has no limit");
+    world.kernel.set_capabilities(Capabilities::all() - Capabilities::CAP_IPC_LOCK);
+    assert_eq!(register(&world, GOOD, 32), 0);
+    // The last one is not given back yet.
+    assert_eq!(register(&world, GOOD, 32), ENOBUFS);
+    world.kernel.run_until_idle(10);
+    assert_eq!(register(&world, GOOD, 32), 0);
+    assert_eq!(register(&world, xdp_umem_reg { len: 21 * 4096, ..GOOD }, 32), ENOBUFS);
+}
+
+#[test]
+fn s2_3_the_budget() {
+    everywhere(|world| {
+        let socket = RawSocket::new(&world.kernel());
+        assert_eq!(socket.set(XDP_MAX_TX_SKB_BUDGET, 32), EACCES);
+        assert_eq!(socket.set(XDP_TX_RING, 64), 0);
+        for (budget, expected) in [(31, EACCES), (32, 0), (64, 0), (65, EACCES)] {
+            assert_eq!(socket.set(XDP_MAX_TX_SKB_BUDGET, budget), expected, "{budget}");
+        }
+        assert_eq!(set(&socket, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &[32, 0, 0, 0, 0]), EINVAL);
+        let bound = RawSocket::open(world, &Setup { tx: 8, ..Setup::default() });
+        assert_eq!(bound.set(XDP_MAX_TX_SKB_BUDGET, 32), EACCES);
+    });
+    let old = SimWorld::of(Profile::LINUX_6_12);
+    let socket = RawSocket::new(&old.kernel());
+    assert_eq!(socket.set(XDP_MAX_TX_SKB_BUDGET, 32), ENOPROTOOPT);
+}
+
+const SO_BUSY_POLL: i32 = 46;
+const SO_PREFER_BUSY_POLL: i32 = 69;
+const SO_BUSY_POLL_BUDGET: i32 = 70;
+const SO_BINDTODEVICE: i32 = 25;
+
+#[test]
+fn s2_4_busy_polling() {
+    let world = SimWorld::skb();
+    let socket = RawSocket::new(&world.kernel());
+    let set = |name, value: i32| set(&socket, 1, name, value.as_bytes());
+    let check = |rows: &[(i32, i32, i32)]| {
+        for (name, value, expected) in rows {
+            assert_eq!(set(*name, *value), *expected, "option {name} to {value}");
+        }
+    };
+    check(&[
+        (SO_BUSY_POLL, -1, EINVAL),
+        (SO_BUSY_POLL, 20, 0),
+        (SO_PREFER_BUSY_POLL, -5, 0),
+        (SO_BUSY_POLL_BUDGET, 65536, EINVAL),
+        (SO_BUSY_POLL_BUDGET, -1, EINVAL),
+    ]);
+    world.kernel.set_capabilities(Capabilities::empty());
+    check(&[
+        (SO_BUSY_POLL, 30, 0),
+        (SO_PREFER_BUSY_POLL, 1, EPERM),
+        (SO_PREFER_BUSY_POLL, 0, 0),
+        (SO_BUSY_POLL_BUDGET, 8, EPERM),
+        (SO_BUSY_POLL_BUDGET, 0, 0),
+    ]);
+    let old = SimWorld::of(Profile::LINUX_5_10);
+    let socket = RawSocket::new(&old.kernel());
+    for name in [SO_PREFER_BUSY_POLL, SO_BUSY_POLL_BUDGET] {
+        assert_eq!(errno(old.kernel.setsockopt(socket.handle, 1, name, &[0; 4])), ENOPROTOOPT);
+    }
+}
+
+#[test]
+fn s2_4_3_bound_to_a_device() {
+    everywhere(|world| {
+        let setup = Setup::default();
+        let mut socket = RawSocket::new(&world.kernel());
+        socket.register(&setup).unwrap();
+        socket.make_rings(&setup);
+        assert_eq!(set(&socket, 1, SO_BINDTODEVICE, b"nobody"), ENODEV);
+        let name = world.name(End::B) + "\0";
+        assert_eq!(set(&socket, 1, SO_BINDTODEVICE, name.as_bytes()), 0);
+        assert_eq!(socket.bind(world, &setup), EINVAL);
+        assert_eq!(socket.bind(world, &Setup { end: End::B, ..setup }), 0);
+    });
+}
+
+#[test]
+fn what_is_not_modelled_says_so() {
+    let world = SimWorld::skb();
+    let socket = RawSocket::new(&world.kernel());
+    let error = world.kernel.setsockopt(socket.handle, 1, 9, &[1, 0, 0, 0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+    assert_eq!(error.to_string(), "the simulated kernel does not model option 9 of level SOL_SOCKET");
+    assert_eq!(set(&socket, 1, 9999, &[1, 0, 0, 0]), ENOPROTOOPT);
+}

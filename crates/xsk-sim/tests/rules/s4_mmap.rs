@@ -1,0 +1,67 @@
+use xsk::backend::Backend;
+use xsk_core::abi::{
+    XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_RX_RING, XDP_UMEM_FILL_RING, XDP_UMEM_PGOFF_COMPLETION_RING,
+    XDP_UMEM_PGOFF_FILL_RING,
+};
+use xsk_core::errno::{EBUSY, EINVAL};
+use xsk_sim::Profile;
+
+use crate::kit::{RawSocket, Setup, SimWorld, errno, everywhere};
+
+const OFFSETS: [u64; 4] =
+    [XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_UMEM_PGOFF_FILL_RING, XDP_UMEM_PGOFF_COMPLETION_RING];
+
+#[test]
+fn s4_offsets_and_lengths() {
+    everywhere(|world| {
+        let kernel = world.kernel();
+        let socket = RawSocket::new(&kernel);
+        let map = |offset, len| errno(kernel.mmap_ring(socket.handle, offset, len));
+        for offset in OFFSETS {
+            assert_eq!(map(offset, 4096), EINVAL, "there is no ring yet");
+        }
+        assert_eq!(socket.set(XDP_RX_RING, 256), 0);
+        assert_eq!(socket.set(XDP_UMEM_FILL_RING, 256), 0);
+        // 320 + 256 * 16 = 4416 bytes, 320 + 256 * 8 = 2368 bytes.
+        let rows = [
+            (XDP_PGOFF_RX_RING, 0, EINVAL),
+            (XDP_PGOFF_RX_RING, 1, 0),
+            (XDP_PGOFF_RX_RING, 4416, 0),
+            (XDP_PGOFF_RX_RING, 8192, 0),
+            (XDP_PGOFF_RX_RING, 8193, EINVAL),
+            (XDP_UMEM_PGOFF_FILL_RING, 4096, 0),
+            (XDP_UMEM_PGOFF_FILL_RING, 4097, EINVAL),
+            (4096, 4096, EINVAL),
+            (1, 4096, EINVAL),
+            (0x2_0000_0000, 4096, EINVAL),
+        ];
+        for (offset, len, expected) in rows {
+            assert_eq!(map(offset, len), expected, "{len} bytes at {offset:#x}");
+        }
+    });
+}
+
+#[test]
+fn s4_2_rings_of_a_bound_socket() {
+    everywhere(|world| {
+        let socket = RawSocket::open(world, &Setup::default());
+        for offset in OFFSETS {
+            assert_eq!(errno(world.kernel().mmap_ring(socket.handle, offset, 4096)), 0);
+        }
+    });
+    let old = SimWorld::of(Profile::LINUX_6_1);
+    let socket = RawSocket::open(&old, &Setup::default());
+    assert_eq!(errno(old.kernel.mmap_ring(socket.handle, 0, 4096)), EBUSY);
+}
+
+#[test]
+fn s4_5_mappings_of_one_ring_are_one_memory() {
+    everywhere(|world| {
+        let socket = RawSocket::open(world, &Setup::default());
+        let again = world.kernel().mmap_ring(socket.handle, XDP_PGOFF_TX_RING, 4096).unwrap();
+        let offsets = socket.offsets().tx;
+        let again = crate::kit::Ring::new::<xsk_core::abi::xdp_desc>(again, offsets, 64);
+        again.set_producer(5);
+        assert_eq!((socket.tx().producer(), socket.tx().entries(), again.consumer()), (5, 64, 0));
+    });
+}
