@@ -207,7 +207,7 @@ fn an_open_that_fails_leaves_nothing() {
 fn failing_opens(pair: &VethPair) {
     let builder = || {
         let mut builder = SocketConfig::builder();
-        builder.busy_timeout(Duration::from_millis(50)).xdp_flags(SKB);
+        builder.xdp_flags(SKB);
         builder
     };
     let patient = copy_mode(SKB);
@@ -250,9 +250,8 @@ fn failing_opens(pair: &VethPair) {
 
     let (other, _) = umem(8);
     let held = port(&other, patient, "b", 2);
-    fails("a busy queue", bind(BindFlags::XDP_COPY), ("b", 2), |d| {
-        matches!(d, Diagnosis::QueueBusy { waited_ms: 50.. })
-    });
+    let hasty = builder().busy_timeout(Duration::from_millis(50)).build();
+    fails("a busy queue", hasty, ("b", 2), |d| matches!(d, Diagnosis::QueueBusy { waited_ms: 50.. }));
     fails("another mode", mode(DRV), ("b", 0), |d| {
         matches!(d, Diagnosis::OtherMode { attached: XdpMode::Skb })
     });

@@ -77,17 +77,17 @@ fn missing_capabilities() {
         (
             &[CAP_BPF, CAP_SYS_ADMIN],
             Step::CreateMap,
-            "cannot create an XSKMAP on b queue 0 with 1 slots: this needs CAP_BPF (to load XDP programs)",
+            "cannot create an XSKMAP on b queue 0 with 1 slot(s): this needs CAP_BPF (to load XDP programs)",
         ),
         (
             &[CAP_NET_ADMIN, CAP_SYS_ADMIN],
             Step::CreateMap,
-            "cannot create an XSKMAP on b queue 0 with 1 slots: this needs CAP_NET_ADMIN (to load and attach XDP programs)",
+            "cannot create an XSKMAP on b queue 0 with 1 slot(s): this needs CAP_NET_ADMIN (to load and attach XDP programs)",
         ),
         (
             &[CAP_BPF, CAP_SYS_ADMIN, CAP_NET_ADMIN],
             Step::CreateMap,
-            "cannot create an XSKMAP on b queue 0 with 1 slots: this needs CAP_BPF and CAP_NET_ADMIN (to load and attach XDP \
+            "cannot create an XSKMAP on b queue 0 with 1 slot(s): this needs CAP_BPF and CAP_NET_ADMIN (to load and attach XDP \
              programs)",
         ),
     ];

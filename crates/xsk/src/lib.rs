@@ -38,8 +38,10 @@
 
 pub mod backend;
 pub mod config;
+mod diagnose;
 pub mod error;
 pub mod program;
+mod queue;
 pub mod socket;
 pub mod umem;
 

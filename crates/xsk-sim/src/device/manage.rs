@@ -214,6 +214,12 @@ impl Kernel {
         info.tx_queues = device.tx_queues;
         info.max_queues = device.max_queues;
         info.mtu = device.mtu;
+        // Locally administered, and the same in every run.
+        let [.., high, low] = device.index.to_be_bytes();
+        info.mac = Some(match device.kind {
+            Kind::Loopback => [0; 6],
+            Kind::Veth { .. } | Kind::Wire => [2, 0, 0, 0, high, low],
+        });
         info.up = device.up;
         info.carrier = self.has_carrier(id);
         info.program = device.xdp.map(|attached| AttachedProgram {

@@ -2,7 +2,7 @@
 //!
 //! A test body takes a [`World`] and nothing else, so that it runs on whatever kernel implements one.
 // Each test program uses a part of it.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, unused_imports)]
 
 mod ring;
 mod sim;

@@ -57,6 +57,7 @@ pub struct RawSocket {
     /// Links, programs and maps.
     kept: Vec<Handle>,
     pub handle: Handle,
+    closed: bool,
     pub kernel: Arc<dyn Backend>,
     pub memory: Option<Mapping>,
 }
@@ -64,7 +65,7 @@ pub struct RawSocket {
 impl Drop for RawSocket {
     fn drop(&mut self) {
         (self.rx, self.tx, self.fill, self.completion) = (None, None, None, None);
-        self.kernel.close(self.handle);
+        self.close();
         self.kept.iter().rev().for_each(|handle| self.kernel.close(*handle));
     }
 }
@@ -79,8 +80,16 @@ impl RawSocket {
             completion: None,
             kept: Vec::new(),
             handle,
+            closed: false,
             kernel: Arc::clone(kernel),
             memory: None,
+        }
+    }
+
+    /// Closes the descriptor, while the rings stay mapped.
+    pub fn close(&mut self) {
+        if !std::mem::replace(&mut self.closed, true) {
+            self.kernel.close(self.handle);
         }
     }
 

@@ -39,6 +39,7 @@ fn s8_1_5_10_does_not_look_at_the_device() {
 fn s8_2_poll_transmits_whatever_is_asked_for() {
     everywhere(|world| {
         let socket = RawSocket::open(world, &Setup::default());
+        socket.write(0, &frame(60, 1));
         socket.tx().push([good(0)]);
         assert_eq!(socket.poll(PollEvents::IN, 0), PollEvents::empty());
         assert_eq!((socket.tx().consumer(), world.receive(End::B).is_some()), (1, true));

@@ -8,6 +8,7 @@ use crate::kit::{End, RawSocket, Setup, World, everywhere, frame};
 fn sender(world: &dyn World, tx: u32, completion: u32) -> RawSocket {
     let socket = RawSocket::open(world, &Setup { tx, completion, ..Setup::default() });
     for i in 0..tx {
+        socket.write(u64::from(i) * 0x1000, &frame(60, 1));
         socket.tx().write(i, xdp_desc { addr: u64::from(i) * 0x1000, len: 60, options: 0 });
     }
     socket

@@ -37,7 +37,7 @@ fn a5_a_mapping_keeps_the_socket() {
     everywhere(|world| {
         let mut socket = RawSocket::open_receiver(world, &on_b());
         socket.fill().push([0_u64, 0x1000, 0x2000]);
-        world.kernel().close(socket.handle);
+        socket.close();
         let next = unbound(world, &on_b());
         world.send(End::A, &frame(60, 1));
         assert_eq!(socket.rx().pop_all::<xdp_desc>().len(), 1);
@@ -158,7 +158,7 @@ fn a5_an_empty_slot_passes_to_the_stack() {
         world.send(End::A, &frame(61, 1));
         assert_eq!((socket.rx().producer(), world.receive(End::B)), (1, Some(frame(61, 1))));
         kernel.xskmap_update(map, 0, socket.handle).unwrap();
-        kernel.close(socket.handle);
+        socket.close();
         (socket.rx, socket.tx, socket.fill, socket.completion) = (None, None, None, None);
         world.send(End::A, &frame(62, 1));
         assert_eq!(world.receive(End::B), Some(frame(62, 1)));

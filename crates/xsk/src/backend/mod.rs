@@ -9,6 +9,7 @@
 #[cfg(target_os = "linux")]
 pub mod linux;
 mod mapping;
+mod retry;
 mod types;
 
 use std::ffi::CStr;
@@ -22,6 +23,7 @@ use std::time::Duration;
 #[cfg(target_os = "linux")]
 pub use linux::Linux;
 pub use mapping::Mapping;
+pub(crate) use retry::retry;
 pub(crate) use types::BackendExt;
 pub(crate) use types::OwnedHandle;
 pub use types::{

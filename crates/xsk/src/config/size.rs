@@ -1,6 +1,8 @@
-use thiserror::Error;
+use thiserror::Error as ThisError;
+use xsk_core::ring::MAX_CAPACITY;
 
 use super::XDP_UMEM_MIN_CHUNK_SIZE;
+use crate::error::{Diagnosis, Error, Step};
 
 /// The number of entries of a ring: a power of two.
 ///
@@ -21,6 +23,15 @@ impl QueueSize {
     pub fn get(&self) -> u32 {
         self.0
     }
+
+    /// The kernel has no limit and really allocates what it is asked for; this crate has one.
+    pub(crate) fn check(self, ring: &str) -> Result<(), Error> {
+        if self.0 <= MAX_CAPACITY {
+            return Ok(());
+        }
+        let diagnosis = Diagnosis::RingSize { max: MAX_CAPACITY };
+        Err(Error::new(Step::CheckConfig, diagnosis).value(format!("{} entries for the {ring} ring", self.0)))
+    }
 }
 
 impl TryFrom<u32> for QueueSize {
@@ -32,7 +43,7 @@ impl TryFrom<u32> for QueueSize {
 }
 
 /// Not a power of two.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[error("expected a power of two as queue size, got {0}")]
 pub struct QueueSizeError(u32);
 
@@ -65,7 +76,7 @@ impl TryFrom<u32> for FrameSize {
 }
 
 /// Too small.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[error("expected frame size >= {XDP_UMEM_MIN_CHUNK_SIZE}, got {0}")]
 pub struct FrameSizeError(u32);
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::backend::{Backend, BackendExt, Handle, InterfaceInfo, NamespaceId, OwnedHandle, RedirectProgram};
 use crate::config::{Attach, XdpFlags};
+use crate::diagnose;
 use crate::error::{Diagnosis, Error, Step, errno};
-use crate::socket::diagnose;
 
 /// The programs that this process has attached: at most one for each interface. Every attach and every detach happens under
 /// this lock, so that a new socket never meets a program that is half gone.
@@ -130,7 +130,7 @@ impl Attached {
         let entries = interface.max_queues.max(interface.queues());
         let map = backend
             .xskmap_create(entries)
-            .map_err(|e| fail(Step::CreateMap, e).value(format!("{entries} slots")))?;
+            .map_err(|e| fail(Step::CreateMap, e).value(format!("{entries} slot(s)")))?;
         let map = OwnedHandle::new(backend, map);
         let program = load(backend, interface, RedirectProgram { map: map.get(), frags })?;
         let link = backend.link_create(program.get(), interface.index, modes);

@@ -1,32 +1,18 @@
 //! Sockets and their RX and TX queues.
 
-pub(crate) mod diagnose;
-mod fd;
 mod open;
-mod rx;
-mod shared;
-mod tx;
 
 use std::ops::Deref;
 use std::sync::Arc;
 
-pub use fd::{Fd, XdpStatistics};
-pub(crate) use open::{check_ring_size, retry};
-pub use rx::RxQueue;
-pub(crate) use shared::{Deferred, IdlePolls, Shared};
 use thiserror::Error as ThisError;
-pub use tx::TxQueue;
-use xsk_core::ring::{Consumer, Mapped, Producer};
 
 use crate::config::{Interface, SocketConfig};
 use crate::error::Error;
+use crate::queue::Shared;
+pub use crate::queue::{Fd, RxQueue, TxQueue, XdpStatistics};
 use crate::umem::{CompQueue, FillQueue, Umem};
 use open::{Request, open};
-
-/// The producing half of a ring that keeps its socket alive.
-pub(crate) type ProducerOf<T> = Producer<Mapped<T, Arc<Shared>>>;
-/// The consuming half of a ring that keeps its socket alive.
-pub(crate) type ConsumerOf<T> = Consumer<Mapped<T, Arc<Shared>>>;
 
 /// An AF_XDP socket.
 ///
@@ -48,7 +34,7 @@ impl Socket {
     /// last one opened receives, and the one before it again once that is closed.
     ///
     /// Blocks while the kernel releases a queue or memory that was closed a moment ago, at most for the configuration's
-    /// [`busy_timeout`](SocketConfig::busy_timeout). The interface is looked for in the network namespace of the calling
+    /// [`busy_timeout`](SocketConfig::busy_timeout); other openings on the same UMEM wait for that. The interface is looked for in the network namespace of the calling
     /// thread.
     ///
     /// # Errors

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use xsk_core::abi::{
     AF_XDP, Pod, SOL_XDP, XDP_MMAP_OFFSETS, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_RX_RING,
@@ -10,15 +9,14 @@ use xsk_core::abi::{
     XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, sockaddr_xdp, xdp_desc, xdp_mmap_offsets,
     xdp_mmap_offsets_v1, xdp_ring_offset,
 };
-use xsk_core::ring::{Consumer, MAX_CAPACITY, Mapped, Producer};
+use xsk_core::ring::{Consumer, Mapped, Producer};
 
-use super::diagnose::{self, BindContext};
-use super::shared::Rings;
-use super::{ConsumerOf, ProducerOf, Shared};
-use crate::backend::{Backend, BackendExt, Handle, InterfaceInfo, Mapping, OwnedHandle};
+use crate::backend::{Backend, BackendExt, Handle, InterfaceInfo, Mapping, OwnedHandle, retry};
 use crate::config::{BindFlags, Interface, LibxdpFlags, SocketConfig};
+use crate::diagnose::{self, BindContext};
 use crate::error::{Diagnosis, Error, Step, errno};
 use crate::program::{self, MapSlot, ProgramRef};
+use crate::queue::{ConsumerOf, ProducerOf, Rings, Shared};
 use crate::umem::{CompQueue, FillQueue, Plan, PoolRings, QueueKey, State, Umem};
 
 /// What the caller wants.
@@ -64,7 +62,7 @@ fn open_on(request: &Request<'_>) -> Result<Opened, Error> {
         fill: umem.config().fill_queue_size().get(),
         completion: umem.config().comp_queue_size().get(),
     };
-    check(request, sizes)?;
+    check(request)?;
     let backend = umem.backend();
     let info = backend.interface(interface.as_c_str()).map_err(diagnose::find_interface)?;
     if queue >= info.queues() {
@@ -91,7 +89,7 @@ fn open_on(request: &Request<'_>) -> Result<Opened, Error> {
             Err(error) => return Err(error),
         }
     };
-    let Bound { socket, rings, offsets, pool_rings } = bound;
+    let Bound { socket, rings, offsets, has_flags, pool_rings } = bound;
     if let Plan::Register = plan {
         state.set_multi_buffer(config.bind_flags().contains(BindFlags::XDP_USE_SG));
     }
@@ -108,21 +106,23 @@ fn open_on(request: &Request<'_>) -> Result<Opened, Error> {
         _umem: umem.clone(),
         interface: info.name,
         queue,
+        always_wake: !has_flags,
     });
     Ok(Opened { shared, offsets, sizes })
 }
 
 /// What can be refused without asking the kernel.
-fn check(request: &Request<'_>, sizes: Sizes) -> Result<(), Error> {
+fn check(request: &Request<'_>) -> Result<(), Error> {
     let &Request { config, interface, rx, tx, .. } = request;
     let name_len = interface.as_c_str().to_bytes().len();
     if !(1..=15).contains(&name_len) {
         return Err(Error::new(Step::FindInterface, Diagnosis::InterfaceName(name_len)));
     }
-    for (wanted, name, size) in [(rx, "RX", sizes.rx), (tx, "TX", sizes.tx)] {
-        if wanted {
-            check_ring_size(name, size)?;
-        }
+    if rx {
+        config.rx_queue_size().check("RX")?;
+    }
+    if tx {
+        config.tx_queue_size().check("TX")?;
     }
     let bind = *config.bind_flags();
     if bind.contains(BindFlags::XDP_COPY | BindFlags::XDP_ZEROCOPY) {
@@ -137,43 +137,13 @@ fn check(request: &Request<'_>, sizes: Sizes) -> Result<(), Error> {
     Ok(())
 }
 
-/// The kernel has no limit and really allocates what it is asked for; this crate has one.
-pub(crate) fn check_ring_size(name: &str, size: u32) -> Result<(), Error> {
-    if size <= MAX_CAPACITY {
-        return Ok(());
-    }
-    let diagnosis = Diagnosis::RingSize { max: MAX_CAPACITY };
-    Err(Error::new(Step::CheckConfig, diagnosis).value(format!("{size} entries for the {name} ring")))
-}
-
-/// Calls until the result is another than `errno`, at most for `limit`: the kernel gives back queues and locked memory of
-/// closed sockets some time after the close (`net/xdp/xsk_buff_pool.c:xp_put_pool`). Returns how long that took as well.
-pub(crate) fn retry<T>(
-    backend: &Arc<dyn Backend>,
-    errno: i32,
-    limit: Duration,
-    mut call: impl FnMut() -> io::Result<T>,
-) -> (io::Result<T>, Duration) {
-    let start = backend.now();
-    let mut pause = Duration::from_millis(1);
-    loop {
-        let result = call();
-        let waited = backend.now().saturating_sub(start);
-        match &result {
-            Err(error) if error.raw_os_error() == Some(errno) && waited < limit => {
-                backend.sleep(pause.min(limit - waited));
-                pause = (pause * 2).min(Duration::from_millis(10));
-            }
-            _ => return (result, waited),
-        }
-    }
-}
-
 /// A socket that is bound, and its rings.
 struct Bound {
     socket: OwnedHandle,
     rings: Rings,
     offsets: xdp_mmap_offsets,
+    /// The rings have a flags word.
+    has_flags: bool,
     /// Fill and completion ring came with it.
     pool_rings: bool,
 }
@@ -214,7 +184,7 @@ fn bind(
             made.map_err(|e| diagnose::create_ring(name, size, e))?;
         }
     }
-    let offsets = offsets(backend, socket.get())?;
+    let (offsets, has_flags) = offsets(backend, socket.get())?;
     // Before binding: Linux up to 6.1 maps no rings of a bound socket (net/xdp/xsk.c:xsk_mmap).
     let map = |name, offset, len| {
         backend.mmap_ring(socket.get(), offset, len).map_err(|e| {
@@ -274,25 +244,25 @@ fn bind(
         (rings.fill, rings.completion) = (Some(fill), Some(completion));
     }
     let pool_rings = rings.fill.is_some();
-    Ok(Bound { socket, rings, offsets, pool_rings })
+    Ok(Bound { socket, rings, offsets, has_flags, pool_rings })
 }
 
-/// Kernels before 5.4 have no flags word and return a shorter struct.
-fn offsets(backend: &Arc<dyn Backend>, socket: Handle) -> Result<xdp_mmap_offsets, Error> {
+/// The offsets, and whether there is a flags word: kernels before 5.4 have none and return a shorter struct.
+fn offsets(backend: &Arc<dyn Backend>, socket: Handle) -> Result<(xdp_mmap_offsets, bool), Error> {
     let result = backend.get_option::<xdp_mmap_offsets>(socket, SOL_XDP, XDP_MMAP_OFFSETS);
     let (offsets, len) = result.map_err(|e| Error::new(Step::RingOffsets, Diagnosis::Unknown).source(e))?;
     let mut old = xdp_mmap_offsets_v1::default();
     let old_len = old.as_bytes().len();
     if len == old_len {
         old.as_bytes_mut().copy_from_slice(&offsets.as_bytes()[..old_len]);
-        return Ok(old.into());
+        return Ok((old.into(), false));
     }
     if len < offsets.as_bytes().len() {
         return Err(
             Error::new(Step::RingOffsets, Diagnosis::Unknown).value(format!("an answer of {len} bytes"))
         );
     }
-    Ok(offsets)
+    Ok((offsets, true))
 }
 
 /// Takes a share in the interface's program, and puts a socket that receives into its map.

@@ -1,7 +1,5 @@
 //! The memory that a process and the kernel share, and its fill and completion queues.
 
-mod comp;
-mod fill;
 pub mod frame;
 mod sharing;
 
@@ -15,15 +13,14 @@ use thiserror::Error as ThisError;
 use xsk_core::abi::{XDP_UMEM_REG, xdp_umem_reg};
 use xsk_core::layout::Layout;
 
-pub use comp::CompQueue;
-pub use fill::FillQueue;
 use frame::{Data, DataMut, FrameDesc, Headroom, HeadroomMut};
 pub(crate) use sharing::{Membership, Plan, PoolRings, QueueKey, State};
 
-use crate::backend::{Backend, BackendExt, Handle, Mapping, OwnedHandle, PageSize};
+use crate::backend::{Backend, BackendExt, Handle, Mapping, OwnedHandle, PageSize, retry};
 use crate::config::UmemConfig;
+use crate::diagnose;
 use crate::error::{Diagnosis, Error, Step, errno};
-use crate::socket::{check_ring_size, diagnose, retry};
+pub use crate::queue::{CompQueue, FillQueue};
 
 /// A UMEM: packet memory in frames of equal size, shared with the kernel.
 ///
@@ -86,8 +83,8 @@ impl Umem {
         let frames = frame_count.get();
         let check = |e| Error::new(Step::CheckConfig, Diagnosis::Layout(e)).value(format!("{frames} frames"));
         let layout = config.layout(frames).map_err(check)?;
-        check_ring_size("fill", config.fill_queue_size().get())?;
-        check_ring_size("completion", config.comp_queue_size().get())?;
+        config.fill_queue_size().check("fill")?;
+        config.comp_queue_size().check("completion")?;
         let memory = map_memory(&backend, &layout, pages)?;
         let inner = Inner { state: Mutex::default(), memory, layout, config, backend };
         let umem = Self { inner: Arc::new(inner) };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use xsk_core::abi::xdp_statistics;
 
-use super::Shared;
+use super::shared::Shared;
 #[cfg(target_os = "linux")]
 use crate::backend::Handle;
 

@@ -16,27 +16,30 @@ use crate::umem::{Membership, Umem};
 
 /// What the queues of one socket share.
 ///
-/// Fields with an underscore are held to be dropped. The order of the fields is the order of the teardown: out of the XSKMAP, away from the UMEM's list, the socket, its ring
-/// mappings (they pin the socket), then the XDP program, then the UMEM. A zero-copy socket must be gone before its program.
+/// Fields with an underscore are held to be dropped. The order of the fields is the order of the teardown: out of the
+/// XSKMAP, away from the UMEM's list, the socket, its ring mappings (they pin the socket), then the XDP program, then the
+/// UMEM. A zero-copy socket must be gone before its program.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(super) _slot: Option<MapSlot>,
-    pub(super) _membership: Membership,
-    pub(super) socket: OwnedHandle,
-    pub(super) rings: Rings,
-    pub(super) _program: Option<ProgramRef>,
-    pub(super) _umem: Umem,
-    pub(super) interface: String,
-    pub(super) queue: u32,
+    pub(crate) _slot: Option<MapSlot>,
+    pub(crate) _membership: Membership,
+    pub(crate) socket: OwnedHandle,
+    pub(crate) rings: Rings,
+    pub(crate) _program: Option<ProgramRef>,
+    pub(crate) _umem: Umem,
+    pub(crate) interface: String,
+    pub(crate) queue: u32,
+    /// The kernel has no need-wakeup flag (before 5.4): it always has to be woken up to transmit.
+    pub(crate) always_wake: bool,
 }
 
 /// The ring mappings of a socket; the queues point into them.
 #[derive(Debug, Default)]
-pub(super) struct Rings {
-    pub(super) rx: Option<Mapping>,
-    pub(super) tx: Option<Mapping>,
-    pub(super) fill: Option<Mapping>,
-    pub(super) completion: Option<Mapping>,
+pub(crate) struct Rings {
+    pub(crate) rx: Option<Mapping>,
+    pub(crate) tx: Option<Mapping>,
+    pub(crate) fill: Option<Mapping>,
+    pub(crate) completion: Option<Mapping>,
 }
 
 /// How long one poll sleeps at most before it looks whether the device still exists: the kernel wakes nobody for that

@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use xsk_core::abi::xdp_desc;
 
-use super::{Deferred, Fd, IdlePolls, ProducerOf, Shared};
+use super::shared::{Deferred, IdlePolls, Shared};
+use super::{Fd, ProducerOf};
 use crate::backend::PollEvents;
 use crate::umem::frame::FrameDesc;
 
@@ -20,7 +21,7 @@ pub struct TxQueue {
 }
 
 impl TxQueue {
-    pub(super) fn new(ring: ProducerOf<xdp_desc>, shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(ring: ProducerOf<xdp_desc>, shared: &Arc<Shared>) -> Self {
         let shared = Arc::clone(shared);
         Self { ring, fd: Fd::new(&shared), shared, deferred: Deferred::default(), idle: IdlePolls::default() }
     }
@@ -123,12 +124,13 @@ impl TxQueue {
         self.shared.wake_tx().map_err(io::Error::from)
     }
 
-    /// Whether the kernel has to be woken up to see what was put on the queue. In copy mode always.
+    /// Whether the kernel has to be woken up to see what was put on the queue. In copy mode always, and always before
+    /// Linux 5.4, which has no flag for it.
     ///
     /// True as well when [`REKICK_AFTER`](xsk_core::ring::REKICK_AFTER) calls in a row saw nothing move.
     #[inline]
     pub fn needs_wakeup(&self) -> bool {
-        self.ring.needs_wakeup()
+        self.shared.always_wake || self.ring.needs_wakeup()
     }
 
     /// Waits until the queue is at most half full, at most `poll_timeout` milliseconds (-1: for ever, 0: not at all). A

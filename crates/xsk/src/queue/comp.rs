@@ -3,9 +3,10 @@ use std::sync::Arc;
 
 use xsk_core::ring::BrokenIndex;
 
-use crate::socket::{ConsumerOf, Deferred, Shared};
+use crate::umem::frame::FrameDesc;
 
-use super::frame::FrameDesc;
+use super::ConsumerOf;
+use super::shared::{Deferred, Shared};
 
 /// The completion queue of an (interface, queue): frames that the kernel has sent.
 ///

@@ -2,9 +2,10 @@ use std::io;
 use std::sync::Arc;
 
 use crate::backend::PollEvents;
-use crate::socket::{Deferred, Fd, IdlePolls, ProducerOf, Shared};
+use crate::umem::frame::FrameDesc;
 
-use super::frame::FrameDesc;
+use super::shared::{Deferred, IdlePolls, Shared};
+use super::{Fd, ProducerOf};
 
 /// The fill queue of an (interface, queue): frames for the kernel to receive into.
 ///

@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use xsk_core::abi::xdp_desc;
 
-use super::{ConsumerOf, Deferred, Fd, IdlePolls, Shared};
+use super::shared::{Deferred, IdlePolls, Shared};
+use super::{ConsumerOf, Fd};
 use crate::backend::PollEvents;
 use crate::umem::frame::FrameDesc;
 
@@ -20,7 +21,7 @@ pub struct RxQueue {
 }
 
 impl RxQueue {
-    pub(super) fn new(ring: ConsumerOf<xdp_desc>, shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(ring: ConsumerOf<xdp_desc>, shared: &Arc<Shared>) -> Self {
         let shared = Arc::clone(shared);
         Self { ring, fd: Fd::new(&shared), shared, deferred: Deferred::default(), idle: IdlePolls::default() }
     }

@@ -1,0 +1,24 @@
+//! The four queues of a socket, and what they share.
+
+mod comp;
+mod fd;
+mod fill;
+mod rx;
+mod shared;
+mod tx;
+
+use std::sync::Arc;
+
+use xsk_core::ring::{Consumer, Mapped, Producer};
+
+pub use comp::CompQueue;
+pub use fd::{Fd, XdpStatistics};
+pub use fill::FillQueue;
+pub use rx::RxQueue;
+pub(crate) use shared::{Rings, Shared};
+pub use tx::TxQueue;
+
+/// The producing half of a ring that keeps its socket alive.
+pub(crate) type ProducerOf<T> = Producer<Mapped<T, Arc<Shared>>>;
+/// The consuming half of a ring that keeps its socket alive.
+pub(crate) type ConsumerOf<T> = Consumer<Mapped<T, Arc<Shared>>>;
