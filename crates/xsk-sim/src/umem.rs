@@ -14,6 +14,7 @@ use crate::shared::UmemMemory;
 /// A UMEM.
 #[derive(Debug)]
 pub(crate) struct Umem {
+    /// Whole pages.
     pub(crate) memory: UmemMemory,
     /// Bytes.
     pub(crate) size: u64,
@@ -123,7 +124,7 @@ impl Kernel {
         if charged > 0 && limit.is_some_and(|limit| locked > limit) {
             return errno(ENOBUFS);
         }
-        let memory = match self.memory.pin(reg.addr, reg.len) {
+        let memory = match self.memory.pin(reg.addr, pages * PAGE_SIZE as u64) {
             Ok(memory) => memory,
             Err(crate::kernel::Unpinned::NotMapped) => return errno(EFAULT),
             Err(crate::kernel::Unpinned::TooLong) => return errno(ENOMEM),

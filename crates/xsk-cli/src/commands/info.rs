@@ -36,7 +36,8 @@ pub(crate) fn command(options: &Info) -> Result<(), Failure> {
 /// What concerns all interfaces.
 struct System {
     kernel: String,
-    af_xdp: bool,
+    /// `None` if who may not make a socket cannot tell.
+    af_xdp: Option<bool>,
     capabilities: Option<Capabilities>,
     memlock: Option<u64>,
     missing: Vec<String>,
@@ -77,7 +78,12 @@ impl System {
             ));
         }
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        Self { kernel: kernel.trim().to_owned(), af_xdp: socket.is_ok(), capabilities, memlock, missing }
+        let af_xdp = match &socket {
+            Ok(()) => Some(true),
+            Err(error) if error.raw_os_error() == Some(errno::EPERM) => None,
+            Err(_) => Some(false),
+        };
+        Self { kernel: kernel.trim().to_owned(), af_xdp, capabilities, memlock, missing }
     }
 
     fn json(&self) -> Value {
@@ -101,8 +107,13 @@ impl System {
             Some(limit) if !free => format!("at most {} KiB", limit >> 10),
             _ => "no limit".to_owned(),
         };
+        let af_xdp = match self.af_xdp {
+            Some(true) => "has AF_XDP",
+            Some(false) => "no AF_XDP",
+            None => "AF_XDP unknown without CAP_NET_RAW",
+        };
         vec![
-            pair("kernel", &format!("{}, {} AF_XDP", self.kernel, if self.af_xdp { "has" } else { "no" })),
+            pair("kernel", &format!("{}, {af_xdp}", self.kernel)),
             pair("capabilities", &capabilities),
             pair("locked memory", &memlock),
         ]

@@ -89,6 +89,11 @@ impl UmemMemory {
         (start.checked_add(len)? <= region.len()).then_some(Self { region, start, len })
     }
 
+    /// Bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The address of byte `at`, of `len` bytes that are there.
     fn at(&self, at: u64, len: usize) -> *mut u8 {
         // Callers have checked the descriptor; this check is what keeps the memory safe.

@@ -106,7 +106,7 @@ impl Kernel {
             SO_MARK => options.mark as i32,
             SO_BUSY_POLL => options.busy_poll,
             SO_PREFER_BUSY_POLL if busy => options.prefer_busy_poll,
-            SO_BUSY_POLL_BUDGET if busy => options.busy_poll_budget,
+            // Linux has forgotten this one.
             SO_PREFER_BUSY_POLL | SO_BUSY_POLL_BUDGET => return errno(ENOPROTOOPT),
             SO_BINDTODEVICE => return self.bound_device(id, out),
             _ => return unknown_socket_option(name),

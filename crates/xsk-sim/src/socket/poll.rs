@@ -16,6 +16,7 @@ const WAKE_READERS: i16 = 0xc3;
 const WAKE_WRITERS: i16 = 0x304;
 /// `POLLERR | POLLHUP`: always asked for.
 const ALWAYS: i16 = 0x18;
+const ERR: i16 = 8;
 const NVAL: i16 = 0x20;
 
 /// Who is waiting in poll, and whether something woke them.
@@ -105,8 +106,10 @@ impl Kernel {
     fn poll_mask(&mut self, handle: Handle) -> i16 {
         let id = match self.handles.get(handle) {
             Ok(Object::Socket(id)) => id,
+            // kernel/bpf/syscall.c:bpf_map_poll
+            Ok(Object::Map(_)) => return ERR,
             // A file without a poll of its own is always ready.
-            Ok(_) => return READABLE | WRITABLE,
+            Ok(Object::Program(_) | Object::Link(_)) => return READABLE | WRITABLE,
             Err(_) => return if handle.0 < 0 { 0 } else { NVAL },
         };
         let socket = &self.sockets[id];

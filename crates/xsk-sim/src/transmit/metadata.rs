@@ -1,7 +1,4 @@
-use xsk_core::abi::{
-    Pod, XDP_TXMD_FLAGS_CHECKSUM, XDP_TXMD_FLAGS_LAUNCH_TIME, XDP_TXMD_FLAGS_TIMESTAMP,
-    xsk_tx_metadata_request,
-};
+use xsk_core::abi::{XDP_TXMD_FLAGS_CHECKSUM, XDP_TXMD_FLAGS_LAUNCH_TIME, XDP_TXMD_FLAGS_TIMESTAMP};
 use xsk_core::errno::EINVAL;
 
 use crate::error::Failure;
@@ -14,44 +11,56 @@ use super::Route;
 pub(super) struct Refused(pub(super) Failure);
 
 const INVALID: Refused = Refused(Failure::Errno(EINVAL));
-/// Bytes of `struct xsk_tx_metadata`.
-const METADATA: usize = 24;
-/// Where the completion's timestamp is in it.
+/// Bytes of `struct xsk_tx_metadata`, and where its fields are. Only those that a flag asks for are read: metadata that is
+/// shorter than the struct is followed by the packet.
+const METADATA: u32 = 24;
+const CSUM_START: u64 = 8;
+const CSUM_OFFSET: u64 = 10;
+const LAUNCH_TIME: u64 = 16;
 const TIMESTAMP: u64 = 8;
 
 impl Kernel {
     /// Does what the metadata before `at` asks for (`net/xdp/xsk.c:xsk_skb_metadata`). Returns where the time of completion
     /// is wanted, if it is.
     pub(super) fn apply_metadata(
-        &self,
+        &mut self,
         route: Route,
         at: u64,
         data: &mut [u8],
     ) -> Result<Option<u64>, Refused> {
         let umem = &self.umems[route.umem];
-        let room = umem.tx_metadata_len as usize;
-        let Some(start) = at.checked_sub(room as u64).filter(|_| room > 0) else { return Err(INVALID) };
-        let mut request = xsk_tx_metadata_request::default();
-        // Shorter metadata is followed by the packet, which Linux reads as metadata then; so does this.
-        let bytes: [u8; METADATA] = match umem.size.checked_sub(start) {
-            Some(left) if left >= METADATA as u64 => umem.memory.read(start),
-            _ => return Err(INVALID),
-        };
-        request.as_bytes_mut().copy_from_slice(&bytes);
+        let room = umem.tx_metadata_len;
+        let Some(start) = at.checked_sub(u64::from(room)).filter(|_| room > 0) else { return Err(INVALID) };
+        let flags = u64::from_ne_bytes(umem.memory.read(start));
+        let asks = |flag| flags & flag != 0;
         let mut known = XDP_TXMD_FLAGS_TIMESTAMP | XDP_TXMD_FLAGS_CHECKSUM;
         if self.profile.launch_time != LaunchTime::Unknown {
             known |= XDP_TXMD_FLAGS_LAUNCH_TIME;
         }
-        if request.flags & !known != 0 {
+        if flags & !known != 0 {
             return Err(INVALID);
         }
-        let timed = request.flags & XDP_TXMD_FLAGS_LAUNCH_TIME != 0;
+        let timed = asks(XDP_TXMD_FLAGS_LAUNCH_TIME);
         if timed && self.profile.launch_time == LaunchTime::NeedsRoom && room < METADATA {
             return Err(INVALID);
         }
-        if request.flags & XDP_TXMD_FLAGS_CHECKSUM != 0 {
-            let from = usize::from(request.csum_start);
-            let to = from + usize::from(request.csum_offset);
+        let ends = [
+            (asks(XDP_TXMD_FLAGS_CHECKSUM), CSUM_OFFSET + 2),
+            (timed, LAUNCH_TIME + 8),
+            (asks(XDP_TXMD_FLAGS_TIMESTAMP), TIMESTAMP + 8),
+        ];
+        if ends.iter().any(|(asked, end)| *asked && start + end > umem.memory.len() as u64) {
+            self.crash(
+                "net/xdp/xsk.c:xsk_skb_metadata",
+                "short TX metadata at the end of a UMEM is read beyond it",
+            );
+            return Err(INVALID);
+        }
+        let umem = &self.umems[route.umem];
+        if asks(XDP_TXMD_FLAGS_CHECKSUM) {
+            let word = |at| usize::from(u16::from_ne_bytes(umem.memory.read(start + at)));
+            let from = word(CSUM_START);
+            let to = from + word(CSUM_OFFSET);
             if to + 2 > data.len() {
                 return Err(INVALID);
             }
@@ -61,8 +70,7 @@ impl Kernel {
                 data[to..to + 2].copy_from_slice(&sum.to_be_bytes());
             }
         }
-        let wants_time = request.flags & XDP_TXMD_FLAGS_TIMESTAMP != 0;
-        Ok(wants_time.then_some(start + TIMESTAMP))
+        Ok(asks(XDP_TXMD_FLAGS_TIMESTAMP).then_some(start + TIMESTAMP))
     }
 }
 

@@ -160,7 +160,8 @@ impl Kernel {
             if let Some(tx) = &mut socket.tx {
                 tx.invalid -= 1;
             }
-            socket.draining |= socket.partial.is_some();
+            // Whatever is at this place then, it is the rest of a refused packet.
+            socket.draining |= socket.partial.is_some() || desc.options & XDP_PKT_CONTD != 0;
             self.drop_partial(id);
             return errno(EAGAIN);
         }
