@@ -67,13 +67,12 @@ mod with_the_feature {
     }
 
     /// As [`alone`], if the kernel can have a dispatcher.
-    #[allow(clippy::print_stderr)] // says why nothing was tested
     fn with_dispatcher(test: &str, body: impl FnOnce()) {
         if others::kernel_has_dispatcher() {
             alone(test, body);
         } else {
-            eprintln!(
-                "not tested: this kernel refuses BPF programs of type EXT, which the dispatcher is made of"
+            xsk_veth::skip(
+                "this kernel refuses BPF programs of type EXT, which libxdp's dispatcher is made of",
             );
         }
     }

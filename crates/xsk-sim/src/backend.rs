@@ -15,8 +15,8 @@ use xsk_core::errno::{EINVAL, ENODEV, ENOMEM};
 use xsk_core::region::Region;
 
 use crate::error::{Failure, Sys, errno};
-use crate::handle::{Inner, SimKernel};
 use crate::kernel::{Kernel, Object};
+use crate::sim_kernel::{Inner, SimKernel};
 
 /// What a mapping of memory drops: its place in the kernel's table, and its huge pages.
 #[derive(Debug)]
@@ -119,7 +119,13 @@ impl Backend for SimKernel {
 
     fn mmap_ring(&self, socket: Handle, offset: u64, len: usize) -> io::Result<Mapping> {
         self.call(|kernel| {
-            let socket = kernel.socket(socket)?;
+            // Files of other kinds have mappings of their own, or none.
+            const ENOTSUPP: i32 = 524;
+            let socket = match kernel.handles.get(socket)? {
+                Object::Socket(socket) => socket,
+                Object::Map(_) => return errno(ENOTSUPP),
+                Object::Program(_) | Object::Link(_) => return errno(ENODEV),
+            };
             kernel.mmap_ring(socket, offset, len, Arc::downgrade(self.inner()))
         })
     }

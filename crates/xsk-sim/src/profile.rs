@@ -73,6 +73,8 @@ pub struct Profile {
     pub(crate) min_tx_metadata: u32,
     pub(crate) launch_time: LaunchTime,
     pub(crate) headroom_reserve: u32,
+    /// `net.core.wmem_max` and `rmem_max`, in bytes.
+    pub(crate) max_buffer: u32,
     pub(crate) map_needs_rx: bool,
     pub(crate) refuses_duplicate_sg: bool,
     pub(crate) failed_bind_keeps_sg: bool,
@@ -112,6 +114,7 @@ impl Profile {
         min_tx_metadata: 0,
         launch_time: LaunchTime::Any,
         headroom_reserve: 256 + SHARED_INFO + 128,
+        max_buffer: 4 << 20,
         map_needs_rx: false,
         refuses_duplicate_sg: false,
         failed_bind_keeps_sg: true,
@@ -144,6 +147,7 @@ impl Profile {
         bad_metadata_completes: false,
         min_tx_metadata: 16,
         launch_time: LaunchTime::Unknown,
+        max_buffer: 212_992,
         ..Self::LINUX_6_18
     };
 

@@ -51,11 +51,17 @@ pub fn require() -> bool {
     if std::env::var_os("XSK_REQUIRE_VETH").is_some_and(|value| value == "1") {
         panic!("XSK_REQUIRE_VETH=1, but {missing}");
     }
+    skip(&missing);
+    false
+}
+
+/// Says that the calling test is skipped, and why: one line, `SKIPPED <name of the thread>: <why>`, straight to standard
+/// error, so that no test harness hides it.
+pub fn skip(why: &str) {
     let thread = thread::current();
-    let line = format!("SKIPPED {}: {missing}\n", thread.name().unwrap_or("unnamed thread"));
+    let line = format!("SKIPPED {}: {why}\n", thread.name().unwrap_or("unnamed thread"));
     // A closed stderr is no reason to fail a test.
     let _ = io::stderr().write_all(line.as_bytes());
-    false
 }
 
 impl Abilities {

@@ -72,7 +72,7 @@ mod tap;
 
 #[cfg(target_os = "linux")]
 pub use self::{
-    abilities::{Abilities, abilities, require},
+    abilities::{Abilities, abilities, require, skip},
     end::VethEnd,
     errno::Errno,
     error::Error,

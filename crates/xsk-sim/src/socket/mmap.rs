@@ -9,8 +9,8 @@ use xsk_core::region::PAGE_SIZE;
 
 use crate::arena::Id;
 use crate::error::{Failure, Sys, errno};
-use crate::handle::Inner;
 use crate::kernel::Kernel;
+use crate::sim_kernel::Inner;
 
 use super::{Socket, State};
 

@@ -96,8 +96,8 @@ pub(crate) struct Options {
     pub(crate) bound_to: u32,
 }
 
-/// `net.core.wmem_default` and `rmem_default`, and the maxima.
-pub(crate) const BUFFER_DEFAULT: u32 = 212_992;
+/// `net.core.wmem_default` and `rmem_default`.
+const BUFFER_DEFAULT: u32 = 212_992;
 
 impl Socket {
     pub(crate) fn new(profile: &Profile) -> Self {

@@ -11,7 +11,7 @@ use crate::kernel::Kernel;
 use crate::pool::{CompletionRing, FillRing};
 use crate::shared::{consumer_ring, producer_ring};
 
-use super::{BUFFER_DEFAULT, RxRing, Socket, State, TxRing};
+use super::{RxRing, Socket, State, TxRing};
 
 /// Numbers of `include/uapi/asm-generic/socket.h`.
 pub(super) mod sol_socket {
@@ -33,8 +33,8 @@ pub(super) mod sol_socket {
     pub(crate) const LAST: i32 = 83;
 }
 use sol_socket::{
-    SO_BINDTODEVICE, SO_BUSY_POLL, SO_BUSY_POLL_BUDGET, SO_MARK, SO_PREFER_BUSY_POLL, SO_PRIORITY, SO_RCVBUF,
-    SO_SNDBUF, SOL_SOCKET,
+    SO_BINDTODEVICE, SO_BUSY_POLL, SO_BUSY_POLL_BUDGET, SO_DOMAIN, SO_ERROR, SO_INCOMING_NAPI_ID, SO_MARK,
+    SO_PREFER_BUSY_POLL, SO_PRIORITY, SO_PROTOCOL, SO_RCVBUF, SO_SNDBUF, SO_TYPE, SOL_SOCKET,
 };
 
 /// An option that Linux has and the simulator has not, or that not even Linux has.
@@ -151,8 +151,8 @@ impl Kernel {
         let profile = self.profile;
         let options = &mut self.sockets[id].options;
         match name {
-            SO_SNDBUF => options.sndbuf = buffer_size(number, 4608),
-            SO_RCVBUF => options.rcvbuf = buffer_size(number, 2304),
+            SO_SNDBUF => options.sndbuf = buffer_size(number, 4608, profile.max_buffer),
+            SO_RCVBUF => options.rcvbuf = buffer_size(number, 2304, profile.max_buffer),
             SO_PRIORITY if (0..=6).contains(&number) || admin || raw => options.priority = number,
             SO_MARK if admin || raw => options.mark = number as u32,
             SO_PRIORITY | SO_MARK => return errno(EPERM),
@@ -181,6 +181,7 @@ impl Kernel {
                 options.busy_poll_budget = number;
             }
             SO_PREFER_BUSY_POLL | SO_BUSY_POLL_BUDGET => return errno(ENOPROTOOPT),
+            SO_TYPE | SO_ERROR | SO_PROTOCOL | SO_DOMAIN | SO_INCOMING_NAPI_ID => return errno(ENOPROTOOPT),
             _ => return unknown_socket_option(name),
         }
         Ok(())
@@ -209,6 +210,6 @@ impl Kernel {
 }
 
 /// Twice what was asked for, as long as that is allowed.
-fn buffer_size(asked: i32, min: u32) -> u32 {
-    ((asked as u32).min(BUFFER_DEFAULT) * 2).max(min)
+fn buffer_size(asked: i32, min: u32, max: u32) -> u32 {
+    ((asked as u32).min(max) * 2).max(min)
 }

@@ -1,5 +1,5 @@
-use xsk::backend::{Backend, Capabilities, Handle};
-use xsk_core::errno::{EBADF, ENOTSOCK, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
+use xsk::backend::{Backend, Capabilities, Handle, Poll, PollEvents, RedirectProgram};
+use xsk_core::errno::{EBADF, ENODEV, ENOTSOCK, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
 use xsk_sim::SimKernel;
 
 use crate::kit::{RawSocket, errno, everywhere};
@@ -33,7 +33,15 @@ fn handles_that_are_no_sockets() {
     everywhere(|world| {
         let kernel = world.kernel();
         let map = kernel.xskmap_create(1).unwrap();
+        let program = kernel.program_load(&RedirectProgram { map, frags: true }).unwrap();
         assert_eq!(errno(kernel.sendto(map)), ENOTSOCK);
+        // ENOTSUPP, which user space has no name for.
+        assert_eq!(errno(kernel.mmap_ring(map, 0, 4096)), 524);
+        assert_eq!(errno(kernel.mmap_ring(program, 0, 4096)), ENODEV);
+        let poll = |socket| Poll { socket, events: PollEvents::IN, ready: PollEvents::empty() };
+        let mut polls = [poll(map), poll(program), poll(Handle(-1))];
+        assert_eq!(kernel.poll(&mut polls, 0).unwrap(), 2);
+        assert_eq!(polls.map(|poll| poll.ready), [PollEvents::ERR, PollEvents::IN, PollEvents::empty()]);
         let socket = kernel.socket().unwrap();
         kernel.close(socket);
         for closed in [socket, Handle(-1)] {
@@ -41,6 +49,7 @@ fn handles_that_are_no_sockets() {
             assert_eq!(errno(kernel.setsockopt(closed, 283, 2, &[8, 0, 0, 0])), EBADF);
             assert_eq!(errno(kernel.mmap_ring(closed, 0, 4096)), EBADF);
         }
+        kernel.close(program);
         kernel.close(map);
     });
 }

@@ -243,3 +243,30 @@ fn what_is_not_modelled_says_so() {
     assert_eq!(error.to_string(), "the simulated kernel does not model option 9 of level SOL_SOCKET");
     assert_eq!(set(&socket, 1, 9999, &[1, 0, 0, 0]), ENOPROTOOPT);
 }
+
+#[test]
+fn s2_4_options_that_are_only_read_and_one_that_is_only_written() {
+    everywhere(|world| {
+        let socket = RawSocket::new(&world.kernel());
+        for name in [3, 4, 38, 39, 56] {
+            assert_eq!(set(&socket, 1, name, &[1, 0, 0, 0]), ENOPROTOOPT, "option {name}");
+        }
+        let get = |name| errno(world.kernel().getsockopt(socket.handle, 1, name, &mut [0; 4]));
+        assert_eq!((get(SO_PREFER_BUSY_POLL), get(SO_BUSY_POLL_BUDGET)), (0, ENOPROTOOPT));
+        for (value, stored) in [(0_i32, 4608), (100_000, 200_000)] {
+            assert_eq!(set(&socket, 1, 7, value.as_bytes()), 0);
+            assert_eq!(socket.socket_option(7), stored);
+        }
+    });
+}
+
+#[test]
+fn s2_2_8_memory_that_wraps_around() {
+    everywhere(|world| {
+        let socket = RawSocket::new(&world.kernel());
+        let reg = xdp_umem_reg { addr: u64::MAX - 4095, len: 8192, ..GOOD };
+        assert_eq!(set(&socket, SOL_XDP, XDP_UMEM_REG, reg.as_bytes()), EINVAL);
+        let reg = xdp_umem_reg { addr: 0, ..GOOD };
+        assert_eq!(set(&socket, SOL_XDP, XDP_UMEM_REG, reg.as_bytes()), EFAULT);
+    });
+}

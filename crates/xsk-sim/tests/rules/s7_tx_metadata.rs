@@ -125,3 +125,30 @@ fn s7_6_5_launch_times_by_kernel() {
     socket.tx().push([xdp_desc { addr: AT, len: 60, options: 2 }]);
     assert_eq!(socket.kick(), EINVAL);
 }
+
+#[test]
+fn s7_6_short_metadata_runs_into_the_packet() {
+    everywhere(|world| {
+        let setup = Setup { umem_flags: TX_METADATA_LEN, metadata: 8, ..Setup::default() };
+        let socket = RawSocket::open(world, &setup);
+        for at in [4096 + 8, 0x40000 - 60, 0x40000 - 14] {
+            let len = (0x40000 - at).min(60) as u32;
+            socket.write(at, &vec![0; len as usize]);
+            socket.write(at - 8, &TIMESTAMP.to_ne_bytes());
+            socket.tx().push([xdp_desc { addr: at, len, options: 2 }]);
+            assert_eq!(socket.kick(), 0);
+            assert_ne!(socket.bytes(at, 8), [0; 8], "the time is in the packet");
+        }
+    });
+}
+
+#[test]
+fn s7_6_short_metadata_at_the_very_end_is_read_beyond_it() {
+    let world = SimWorld::skb();
+    let setup = Setup { umem_flags: TX_METADATA_LEN, metadata: 8, ..Setup::default() };
+    let socket = RawSocket::open(&world, &setup);
+    socket.write(0x40000 - 9, &TIMESTAMP.to_ne_bytes());
+    socket.tx().push([xdp_desc { addr: 0x40000 - 1, len: 1, options: 2 }]);
+    assert!(world.kernel().sendto(socket.handle).is_err());
+    assert!(world.kernel.take_crash().is_some());
+}

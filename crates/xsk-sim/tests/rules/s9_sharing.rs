@@ -97,3 +97,16 @@ fn s9_5_what_waits_at_close_is_left() {
         assert_eq!((world.receive(End::B), world.receive(End::B)), (Some(frame(60, 9)), None));
     });
 }
+
+#[test]
+fn s9_3_closing_completes_a_packet_without_an_end() {
+    everywhere(|world| {
+        let owner = RawSocket::open(world, &Setup::default());
+        let sharer = sharer(world, &owner, End::A);
+        sharer.tx().push([0x1000, 0x2000].map(|addr| xdp_desc { addr, len: 60, options: 1 }));
+        assert_eq!(sharer.kick(), 0);
+        drop(sharer);
+        world.kernel().sleep(Duration::from_millis(100));
+        assert_eq!(owner.completion().pop_all::<u64>(), [0x1000, 0x2000]);
+    });
+}

@@ -159,3 +159,36 @@ fn a2_an_invalid_end_with_one_completion_slot() {
         assert_eq!(lengths(world), [60]);
     });
 }
+
+/// What was found invalid while the completion ring was full is looked at again; what it said before counts all the same.
+#[test]
+fn s7_3_a_descriptor_rewritten_while_the_completion_ring_is_full() {
+    everywhere(|world| {
+        for (first, bad, drained) in [(G, B, false), (G, BC, true), (C, B, true), (C, BC, true)] {
+            let socket = load(world, &[first, bad, G], 1);
+            let dropped = u64::from(first == C);
+            kick(&socket, 1, (EAGAIN, 1, &[0], dropped));
+            socket.tx().write(1, xdp_desc { addr: STEP, len: 60, options: 0 });
+            kick(&socket, 2, (EAGAIN, 2, &[1], dropped + u64::from(drained)));
+            kick(&socket, 3, (0, 3, &[2], dropped + u64::from(drained)));
+            let sent = 3 - usize::from(drained) - dropped as usize;
+            assert_eq!(lengths(world), vec![60; sent], "{first:?} {bad:?}");
+            drop(socket);
+            world.kernel().sleep(std::time::Duration::from_millis(100));
+        }
+    });
+}
+
+#[test]
+fn s7_7_addresses_of_dropped_packets_lose_bit_0_too() {
+    everywhere(|world| {
+        let socket = RawSocket::open(world, &Setup::default());
+        let desc = |addr, len, options| xdp_desc { addr, len, options };
+        socket.tx().push([desc(0x1101, 60, 1), desc(0x2101, 60, 1), desc(0x3101, 0, 0)]);
+        assert_eq!(socket.kick(), 0);
+        assert_eq!(socket.completion().pop_all::<u64>(), [0x1100, 0x2101, 0x3101]);
+        socket.tx().push([desc(0x1101, 60, 2)]);
+        assert_eq!(socket.kick(), xsk_core::errno::EINVAL);
+        assert_eq!(socket.completion().pop_all::<u64>(), [0x1100]);
+    });
+}

@@ -12,11 +12,11 @@ use xsk_core::region::Region;
 
 use crate::backend::UnmapMemory;
 use crate::device::{DeviceConfig, Kind};
-use crate::devices::SimDevice;
 use crate::error::Crash;
 use crate::frames::Frames;
 use crate::kernel::Kernel;
 use crate::profile::Profile;
+use crate::sim_device::SimDevice;
 use crate::xdp::{Body, XdpAction, XdpBuff};
 
 /// A kernel in the process: a [`Backend`] for `Umem::new_in` and its like, and the test's view of what is behind it.

@@ -10,8 +10,8 @@ use xsk_core::errno::{EBUSY, EINVAL, ENETDOWN, ENODEV};
 use crate::arena::Id;
 use crate::device::{Device, Kind, Xmit};
 use crate::error::{Failure, Sys, errno};
-use crate::handle::SimKernel;
 use crate::kernel::Kernel;
+use crate::sim_kernel::SimKernel;
 
 /// A device of a [`SimKernel`]: its host's stack, its wire, and what an administrator does with it.
 #[derive(Clone)]
