@@ -3,6 +3,7 @@
 
 pub mod bpf;
 pub mod child;
+pub mod huge;
 
 use std::num::NonZeroU32;
 use std::sync::mpsc;

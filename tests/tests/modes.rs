@@ -1,7 +1,6 @@
 //! What sockets and UMEMs can be.
 #![cfg(target_os = "linux")]
 
-use std::fs;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use xsk_core::abi::{
     Pod, XDP_PKT_CONTD, XDP_TX_METADATA, XDP_TXMD_FLAGS_CHECKSUM, XDP_TXMD_FLAGS_TIMESTAMP,
     xsk_tx_metadata_completion, xsk_tx_metadata_request,
 };
+use xsk_tests::huge::{self, HugePages};
 use xsk_tests::{
     MODES, complete, copy_mode, eventually, fill, frame, interface, port, receive, receives_nothing, send,
     umem, umem_of, write,
@@ -303,57 +303,30 @@ fn small_frames() {
     }
 }
 
-/// Some more huge pages of 2 MiB, if the machine has memory for them, until it is dropped.
-struct HugePages {
-    before: u64,
-}
-
-const HUGE: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
-
-fn huge(file: &str) -> Option<u64> {
-    fs::read_to_string(format!("{HUGE}/{file}")).ok()?.trim().parse().ok()
-}
-
-impl HugePages {
-    fn reserve(pages: u64) -> Option<Self> {
-        let before = huge("nr_hugepages")?;
-        let free = huge("free_hugepages")?;
-        if free < pages {
-            fs::write(format!("{HUGE}/nr_hugepages"), (before + pages - free).to_string()).ok()?;
-        }
-        let reserved = Self { before };
-        (huge("free_hugepages")? >= pages).then_some(reserved)
-    }
-}
-
-impl Drop for HugePages {
-    fn drop(&mut self) {
-        let _ = fs::write(format!("{HUGE}/nr_hugepages"), self.before.to_string());
-    }
-}
-
 #[test]
 fn huge_pages() {
     if !xsk_veth::require() {
         return;
     }
-    let Some(reserved) = HugePages::reserve(4) else {
-        use std::io::Write;
-        let _ =
-            std::io::stderr().write_all(b"SKIPPED huge_pages: no 4 huge pages of 2 MiB can be reserved\n");
-        return;
+    let reserved = match HugePages::reserve(4) {
+        Ok(reserved) => reserved,
+        Err(error) => {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "SKIPPED huge_pages: {error}");
+            return;
+        }
     };
     for mode in MODES {
         // Both ends of a page, and a length that is no multiple of it.
-        let free = huge("free_hugepages").unwrap();
+        let free = huge::free().unwrap();
         let frames = NonZeroU32::new(512 + 7).unwrap();
         let (umem, descs) = Umem::new(UmemConfig::default(), frames, true).unwrap();
-        assert_eq!(huge("free_hugepages").unwrap(), free - 2);
+        assert_eq!(huge::free().unwrap(), free - 2);
         let mut some: Vec<_> = descs[508..].to_vec();
         round_trips(mode, &umem, &mut some, |_, _| {});
         drop(umem);
         // The kernel releases them some time after the socket.
-        eventually("unmapping", || huge("free_hugepages").unwrap() == free);
+        eventually("unmapping", || huge::free().unwrap() == free);
     }
     drop(reserved);
 }

@@ -10,7 +10,7 @@ use xsk::backend::PageSize;
 use xsk::config::FrameSize;
 
 use crate::failure::EXIT_CODES;
-use crate::values::{Target, duration, frame_size, frames, mac, quantity, target};
+use crate::values::{Side, Target, duration, frame_size, frames, mac, quantity, side, target};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().bold())
@@ -27,6 +27,11 @@ Examples:
   xsk flood eth1 --rate 1M       send a million frames per second
   xsk ping eth1 --count 1000     latency against `xsk forward IF` at the other end";
 
+const FORWARD_EXAMPLES: &str = "\
+xsk forward eth1 eth2 --native
+  xsk forward eth1 --skb   # reflector for `xsk ping`
+  xsk forward sim:in.pcap sim:out.pcap";
+
 const TAKES: &str = "\
 While it runs, the packets that the interface receives on these queues come here and not to the network stack: not on
 the interface you are logged in by. Afterwards the XDP program is detached and all is as before, also after kill -9.";
@@ -36,7 +41,8 @@ IF is an interface (all its queues) or interface:queue, as in eth1 or eth1:0. Ra
 
 /// AF_XDP at work: forward, drop, flood and ping packets between user space and the driver.
 ///
-/// Without a command it runs a demonstration: real packets over private veth pairs.
+/// Without a command it runs a demonstration: real packets over private veth pairs, or, where that is not possible, on a
+/// simulated kernel.
 #[derive(Debug, Parser)]
 #[command(name = "xsk", version, styles = STYLES, after_help = EXAMPLES,
     after_long_help = format!("{EXAMPLES}\n\n{TARGET}\n{TAKES}\n\n{EXIT_CODES}"))]
@@ -52,8 +58,12 @@ pub(crate) enum Command {
     /// What queue i of one interface receives is sent from queue i of the other (modulo its number of queues).
     /// A network card keeps frames for foreign addresses to itself unless told otherwise:
     /// `ip link set IF promisc on`.
-    #[command(verbatim_doc_comment, after_help = example("xsk forward eth1 eth2 --native\n  xsk forward eth1 --skb   # reflector for `xsk ping`"),
-        after_long_help = example_long("xsk forward eth1 eth2 --native\n  xsk forward eth1 --skb   # reflector for `xsk ping`"))]
+    ///
+    /// With sim:FILE for both, it runs on a simulated kernel, without privilege: what a capture (pcap or pcapng)
+    /// holds comes in, and what goes out is written to the other (pcapng if its name ends so). The same input gives
+    /// the same output, byte for byte. Time is the capture's: nothing is waited for, and --duration means its time.
+    #[command(verbatim_doc_comment, after_help = example(FORWARD_EXAMPLES),
+        after_long_help = example_long(FORWARD_EXAMPLES))]
     Forward(Forward),
     /// Receive packets and drop them.
     #[command(after_help = example("xsk drop eth1 --zero-copy\n  xsk drop eth1:0 --count 1M --json"),
@@ -85,12 +95,12 @@ fn example_long(text: &str) -> String {
 
 #[derive(Debug, Args)]
 pub(crate) struct Forward {
-    /// The first interface.
-    #[arg(value_name = "IF", value_parser = target)]
-    pub(crate) a: Target,
-    /// The second interface; without it, packets are reflected.
-    #[arg(value_name = "IF2", value_parser = target)]
-    pub(crate) b: Option<Target>,
+    /// The first interface, or the capture to read: sim:FILE.
+    #[arg(value_name = "IF", value_parser = side)]
+    pub(crate) a: Side,
+    /// The second interface, or the capture to write; without it, packets are reflected.
+    #[arg(value_name = "IF2", value_parser = side)]
+    pub(crate) b: Option<Side>,
     #[command(flatten)]
     pub(crate) sockets: SocketOptions,
     #[command(flatten)]

@@ -1,4 +1,6 @@
-//! `xsk` without a command: real packets, over veth pairs made for the occasion.
+//! `xsk` without a command: real packets, over veth pairs made for the occasion, or else a simulated kernel.
+
+mod simulated;
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -27,11 +29,15 @@ Next, on a real network card (its packets then come here and not to the network 
   xsk forward eth1 eth2      a wire in software, both ways
   xsk --help                 all commands";
 
+const MODES: [(&str, &str); 2] = [
+    ("--native", "Native mode: the XDP program runs in the driver"),
+    ("--skb", "SKB mode: it runs in the network stack, as it can with every driver"),
+];
+
 pub(crate) fn command(stop: &Stop) -> Result<(), Failure> {
     match missing() {
         None => on_linux(stop),
-        // The place for the simulated kernel: where Linux cannot run the demonstration, it will run on that.
-        Some(missing) => Err(Failure::cannot_run(format!("the demonstration cannot run here: {missing}"))),
+        Some(missing) => simulated::run(&missing, stop),
     }
 }
 
@@ -63,10 +69,7 @@ fn on_linux(stop: &Stop) -> Result<(), Failure> {
         String::new(),
         "  sender ═══ fwd-in   xsk forward   fwd-out ═══ receiver".to_owned(),
     ])?;
-    for (flag, title) in [
-        ("--native", "Native mode: the XDP program runs in the driver"),
-        ("--skb", "SKB mode: it runs in the network stack, as it can with every driver"),
-    ] {
+    for (flag, title) in MODES {
         if stop.is_asked() {
             break;
         }

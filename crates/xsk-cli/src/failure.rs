@@ -9,9 +9,11 @@ use xsk::error::{Diagnosis, Error};
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done: --count or --duration reached, or ended by Ctrl-C, SIGTERM, SIGHUP, or standard output closed
-  1  failed while running: an interface went down or away, no reply to any ping
+  1  failed while running: an interface went down or away, no reply to any ping,
+     a capture that is broken or cannot be written
   2  wrong usage: an option, a value, a queue that the interface does not have
-  3  cannot run here: no such interface, interface down, privilege, kernel or driver support, memory missing
+  3  cannot run here: no such interface, interface down, privilege, kernel or driver support, memory missing,
+     no capture of Ethernet in the file, or none can be made
   4  in use: the queue, or the interface's XDP program, belongs to somebody else";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -142,18 +142,27 @@ impl<'a> Run<'a> {
 
     /// Waits for what is being sent, and sums up.
     pub(crate) fn finish(self, datapath: &mut Datapath, result: Result<(), Failure>) -> Outcome {
-        let elapsed = self.start.elapsed();
+        Outcome::new(datapath, self.start.elapsed(), self.directions, result)
+    }
+}
+
+impl Outcome {
+    /// Waits for what is being sent, and looks where everything is.
+    pub(crate) fn new(
+        datapath: &mut Datapath,
+        elapsed: Duration,
+        directions: Directions,
+        result: Result<(), Failure>,
+    ) -> Self {
         datapath.drain(DRAIN);
         let names = (0..datapath.ports()).map(|port| datapath.port_name(port));
         let ports = names.zip(datapath.sample()).map(|(name, sample)| Named { name, sample }).collect();
         let account = datapath.account();
         let lost = || Failure::running_text("frames were lost; this is a bug in xsk");
         let failure = result.err().or_else(|| (!account.whole).then(lost));
-        Outcome { ports, elapsed, account, directions: self.directions, failure }
+        Self { ports, elapsed, account, directions, failure }
     }
-}
 
-impl Outcome {
     /// Prints the summary, with `more` lines or fields before the table, and passes on what ended the run.
     pub(crate) fn print(
         self,

@@ -1,5 +1,6 @@
 //! Values of options, as people write them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use xsk::config::{FrameSize, UmemConfig};
@@ -10,6 +11,22 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// All queues if none.
     pub(crate) queue: Option<u32>,
+}
+
+/// An end of `forward`: an interface, or the file of a simulated one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Side {
+    Interface(Target),
+    Capture(PathBuf),
+}
+
+/// `sim:FILE`, or as [`target`]. A queue number makes `sim` an interface of that name.
+pub(crate) fn side(text: &str) -> Result<Side, String> {
+    match text.strip_prefix("sim:") {
+        Some("") => Err("expected a file after `sim:`".to_owned()),
+        Some(file) if file.parse::<u32>().is_err() => Ok(Side::Capture(file.into())),
+        _ => target(text).map(Side::Interface),
+    }
 }
 
 pub(crate) fn target(text: &str) -> Result<Target, String> {
@@ -106,6 +123,15 @@ mod tests {
             target(&"x".repeat(300)).unwrap_err(),
             "an interface name has 1 to 15 bytes, this one has 300"
         );
+    }
+
+    #[test]
+    fn sides() {
+        assert_eq!(side("sim:in.pcap"), Ok(Side::Capture("in.pcap".into())));
+        assert_eq!(side("sim:./0"), Ok(Side::Capture("./0".into())));
+        assert_eq!(side("sim:0"), target("sim:0").map(Side::Interface));
+        assert_eq!(side("eth0"), target("eth0").map(Side::Interface));
+        assert_eq!(side("sim:").unwrap_err(), "expected a file after `sim:`");
     }
 
     #[test]

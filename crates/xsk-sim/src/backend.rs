@@ -15,6 +15,7 @@ use xsk_core::errno::{EINVAL, ENODEV, ENOMEM};
 use xsk_core::region::Region;
 
 use crate::error::{Failure, Sys, errno};
+use crate::fault::Call;
 use crate::kernel::{Kernel, Object};
 use crate::sim_kernel::{Inner, SimKernel};
 
@@ -45,11 +46,22 @@ impl Drop for UnmapMemory {
 
 impl SimKernel {
     /// Every call: time passes, and nothing is done on a kernel that has crashed, or by a call that crashed it.
-    fn call<T>(&self, call: impl FnOnce(&mut Kernel) -> Sys<T>) -> io::Result<T> {
+    fn call<T>(
+        &self,
+        what: Call,
+        socket: Option<Handle>,
+        call: impl FnOnce(&mut Kernel) -> Sys<T>,
+    ) -> io::Result<T> {
         let mut kernel = self.lock();
         kernel.check_alive()?;
+        kernel.look_at_rings();
+        let start = kernel.clock.now();
         kernel.tick();
-        let result = call(&mut kernel);
+        let result = match kernel.call_fault(what, socket) {
+            Some(number) => errno(number),
+            None => call(&mut kernel),
+        };
+        kernel.note_call(what, socket, start, &result);
         kernel.check_alive()?;
         Ok(result?)
     }
@@ -79,15 +91,18 @@ const SOCK_RAW: i32 = 3;
 
 impl Backend for SimKernel {
     fn socket(&self) -> io::Result<Handle> {
-        self.call(|kernel| kernel.create_socket(SOCK_RAW, 0))
+        self.call(Call::Socket, None, |kernel| kernel.create_socket(SOCK_RAW, 0))
     }
 
     fn close(&self, handle: Handle) {
         // A kernel that has crashed still forgets its handles.
         let mut kernel = self.lock();
+        kernel.look_at_rings();
+        let start = kernel.clock.now();
         if kernel.crash.is_none() {
             kernel.tick();
         }
+        kernel.note_call(Call::Close, Some(handle), start, &Ok(()));
         match kernel.handles.close(handle) {
             Some(Object::Socket(socket)) => kernel.put_socket(socket),
             Some(Object::Link(link)) => kernel.close_link(link),
@@ -97,28 +112,28 @@ impl Backend for SimKernel {
     }
 
     fn setsockopt(&self, socket: Handle, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
-        self.call(|kernel| {
+        self.call(Call::SetSockOpt, Some(socket), |kernel| {
             let socket = kernel.socket(socket)?;
             kernel.setsockopt(socket, level, name, value)
         })
     }
 
     fn getsockopt(&self, socket: Handle, level: i32, name: i32, value: &mut [u8]) -> io::Result<usize> {
-        self.call(|kernel| {
+        self.call(Call::GetSockOpt, Some(socket), |kernel| {
             let socket = kernel.socket(socket)?;
             kernel.getsockopt(socket, level, name, value)
         })
     }
 
     fn bind(&self, socket: Handle, address: &sockaddr_xdp) -> io::Result<()> {
-        self.call(|kernel| {
+        self.call(Call::Bind, Some(socket), |kernel| {
             let socket = kernel.socket(socket)?;
             kernel.bind(socket, address)
         })
     }
 
     fn mmap_ring(&self, socket: Handle, offset: u64, len: usize) -> io::Result<Mapping> {
-        self.call(|kernel| {
+        self.call(Call::MmapRing, Some(socket), |kernel| {
             // Files of other kinds have mappings of their own, or none.
             const ENOTSUPP: i32 = 524;
             let socket = match kernel.handles.get(socket)? {
@@ -131,29 +146,30 @@ impl Backend for SimKernel {
     }
 
     fn mmap_memory(&self, len: usize, pages: PageSize) -> io::Result<Mapping> {
-        self.call(|kernel| self.map_memory(kernel, len, pages))
+        self.call(Call::MmapMemory, None, |kernel| self.map_memory(kernel, len, pages))
     }
 
     fn poll(&self, polls: &mut [Poll], timeout_ms: i32) -> io::Result<usize> {
-        self.call(|kernel| kernel.poll(polls, timeout_ms))
+        let one = if let [poll] = polls { Some(poll.socket) } else { None };
+        self.call(Call::Poll, one, |kernel| kernel.poll(polls, timeout_ms))
     }
 
     fn sendto(&self, socket: Handle) -> io::Result<()> {
-        self.call(|kernel| {
+        self.call(Call::SendTo, Some(socket), |kernel| {
             let socket = kernel.socket(socket)?;
             kernel.sendmsg(socket, false)
         })
     }
 
     fn recvfrom(&self, socket: Handle) -> io::Result<()> {
-        self.call(|kernel| {
+        self.call(Call::RecvFrom, Some(socket), |kernel| {
             let socket = kernel.socket(socket)?;
             kernel.recvmsg(socket, false)
         })
     }
 
     fn interface(&self, name: &CStr) -> io::Result<InterfaceInfo> {
-        self.call(|kernel| match kernel.device_named(name.to_bytes()) {
+        self.call(Call::Interface, None, |kernel| match kernel.device_named(name.to_bytes()) {
             Some(device) => Ok(kernel.interface_info(device)),
             None => errno(ENODEV),
         })
@@ -162,7 +178,7 @@ impl Backend for SimKernel {
     fn namespace(&self) -> io::Result<NamespaceId> {
         // "xsk-sim": a first number that no device has.
         const SIMULATED: u64 = u64::from_be_bytes(*b"\xffxsk-sim");
-        self.call(|kernel| Ok(NamespaceId([SIMULATED, kernel.number])))
+        self.call(Call::Namespace, None, |kernel| Ok(NamespaceId([SIMULATED, kernel.number])))
     }
 
     fn now(&self) -> Duration {
@@ -180,43 +196,43 @@ impl Backend for SimKernel {
     }
 
     fn xskmap_create(&self, entries: u32) -> io::Result<Handle> {
-        self.call(|kernel| kernel.create_map(entries))
+        self.call(Call::XskMapCreate, None, |kernel| kernel.create_map(entries))
     }
 
     fn xskmap_update(&self, map: Handle, key: u32, socket: Handle) -> io::Result<()> {
-        self.call(|kernel| kernel.update_map(map, key, socket, 0))
+        self.call(Call::XskMapUpdate, Some(socket), |kernel| kernel.update_map(map, key, socket, 0))
     }
 
     fn xskmap_delete(&self, map: Handle, key: u32) -> io::Result<()> {
-        self.call(|kernel| kernel.delete_from_map(map, key))
+        self.call(Call::XskMapDelete, None, |kernel| kernel.delete_from_map(map, key))
     }
 
     fn program_load(&self, program: &RedirectProgram) -> io::Result<Handle> {
-        self.call(|kernel| kernel.load_redirect(program))
+        self.call(Call::ProgramLoad, None, |kernel| kernel.load_redirect(program))
     }
 
     fn link_create(&self, program: Handle, ifindex: u32, flags: XdpFlags) -> io::Result<Handle> {
-        self.call(|kernel| kernel.create_link(program, ifindex, flags))
+        self.call(Call::LinkCreate, None, |kernel| kernel.create_link(program, ifindex, flags))
     }
 
     fn link_update(&self, link: Handle, program: Handle) -> io::Result<()> {
-        self.call(|kernel| kernel.update_link(link, program))
+        self.call(Call::LinkUpdate, None, |kernel| kernel.update_link(link, program))
     }
 
     fn program_name(&self, id: u32) -> io::Result<String> {
-        self.call(|kernel| kernel.program_name(id))
+        self.call(Call::ProgramName, None, |kernel| kernel.program_name(id))
     }
 
     fn capabilities(&self) -> io::Result<Capabilities> {
-        self.call(|kernel| Ok(kernel.process.capabilities))
+        self.call(Call::Capabilities, None, |kernel| Ok(kernel.process.capabilities))
     }
 
     fn memlock_limit(&self) -> io::Result<Option<u64>> {
-        self.call(|kernel| Ok(kernel.process.memlock_limit))
+        self.call(Call::MemlockLimit, None, |kernel| Ok(kernel.process.memlock_limit))
     }
 
     fn huge_pages(&self, size: PageSize) -> io::Result<HugePages> {
-        self.call(|kernel| {
+        self.call(Call::HugePages, None, |kernel| {
             let process = &kernel.process;
             Ok(match size {
                 PageSize::Huge2M => HugePages { total: process.huge_pages, free: process.free_huge_pages },

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use thiserror::Error;
-use xsk_core::abi::XSK_UNALIGNED_BUF_ADDR_MASK;
 use xsk_core::order::Order;
 use xsk_core::ring::Storage;
 
 use crate::arena::Id;
+use crate::fault::{Forged, Ring};
 use crate::kernel::Kernel;
-use crate::shared::ring::{KernelConsumer, KernelProducer, peek_slot};
+use crate::shared::ring::{KernelConsumer, peek_slot};
 use crate::skb::Owner;
 use crate::socket::Socket;
 use crate::umem::Umem;
@@ -31,6 +31,9 @@ pub enum Place {
     Tx,
     /// The completion ring.
     Completion,
+    /// Nowhere: a [fault](crate::fault) kept it back, or told the user of another one in its place. It stays lost until the
+    /// user hands it over again.
+    Lost,
 }
 
 impl fmt::Display for Place {
@@ -42,6 +45,7 @@ impl fmt::Display for Place {
             Self::Rx => "rx",
             Self::Tx => "tx",
             Self::Completion => "completion",
+            Self::Lost => "lost",
         })
     }
 }
@@ -60,6 +64,19 @@ struct UmemFrames {
     places: BTreeMap<u64, Vec<Place>>,
     /// Entries that name no frame.
     strays: Vec<(u64, Place)>,
+    faults: Vec<FrameFault>,
+}
+
+/// A frame that a [fault](crate::fault) lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FrameFault {
+    /// The start of the frame.
+    pub frame: u64,
+    /// The ring that it should have come back on.
+    pub ring: Ring,
+    /// The address that the ring showed instead; `None` if it showed nothing.
+    pub shown: Option<u64>,
 }
 
 /// A frame is in more than one place.
@@ -108,6 +125,13 @@ impl Frames {
         umem.and_then(|umem| umem.places.get(&address)).map_or(&[], Vec::as_slice)
     }
 
+    /// The frames of UMEM `umem` that faults lost, and how. An entry that a fault wrote counts for the frame that it should
+    /// have named: the law holds under faults, until the user hands on what such an entry told it.
+    pub fn faults(&self, umem: u32) -> &[FrameFault] {
+        let umem = self.umems.iter().find(|frames| frames.umem == umem);
+        umem.map_or(&[], |umem| &umem.faults)
+    }
+
     /// Entries of rings that name no frame, with the rings that they are in.
     pub fn strays(&self) -> impl Iterator<Item = (u64, Place)> {
         self.umems.iter().flat_map(|umem| umem.strays.iter().copied())
@@ -122,6 +146,14 @@ impl fmt::Display for Frames {
                 let places: Vec<String> = places.iter().map(Place::to_string).collect();
                 writeln!(f, "  {frame:#x} {}", places.join(", "))?;
             }
+            for FrameFault { frame, ring, shown } in &umem.faults {
+                match shown {
+                    Some(shown) => {
+                        writeln!(f, "  a fault showed {shown:#x} for {frame:#x} on the {ring} ring")?
+                    }
+                    None => writeln!(f, "  a fault kept {frame:#x} from the {ring} ring")?,
+                }
+            }
         }
         Ok(())
     }
@@ -129,11 +161,7 @@ impl fmt::Display for Frames {
 
 impl UmemFrames {
     fn put(&mut self, umem: &Umem, address: u64, place: Place) {
-        let frame = if umem.unaligned {
-            address & XSK_UNALIGNED_BUF_ADDR_MASK
-        } else {
-            address & !(u64::from(umem.chunk_size) - 1)
-        };
+        let frame = umem.frame_of(address);
         if frame >= umem.size {
             self.strays.push((address, place));
         } else {
@@ -142,20 +170,17 @@ impl UmemFrames {
     }
 }
 
-/// The entries between two indices, as far as a ring has slots.
-fn between<S: Storage>(storage: &S, from: u32, to: u32) -> impl Iterator<Item = S::Slot> + '_ {
+/// The entries between two indices, as far as a ring has slots, with their indices.
+fn between<S: Storage>(storage: &S, from: u32, to: u32) -> impl Iterator<Item = (u32, S::Slot)> + '_ {
     let count = to.wrapping_sub(from).min(storage.capacity());
-    (0..count).filter_map(move |i| peek_slot(storage, from.wrapping_add(i)))
+    let indices = (0..count).map(move |i| from.wrapping_add(i));
+    indices.filter_map(|index| Some((index, peek_slot(storage, index)?)))
 }
 
 /// What the user put into a ring and the kernel has not taken.
 fn waiting<S: Storage>(ring: &KernelConsumer<S>) -> impl Iterator<Item = S::Slot> + '_ {
-    between(ring.storage(), ring.taken(), ring.storage().load_producer(Order::ReadProducer))
-}
-
-/// What the kernel published and the user has not taken.
-fn published<S: Storage>(ring: &KernelProducer<S>) -> impl Iterator<Item = S::Slot> + '_ {
-    between(ring.storage(), ring.storage().load_consumer(Order::ReadConsumer), ring.published())
+    let filled = ring.storage().load_producer(Order::ReadProducer);
+    between(ring.storage(), ring.taken(), filled).map(|(_, entry)| entry)
 }
 
 impl Kernel {
@@ -163,20 +188,26 @@ impl Kernel {
         let mut umems: BTreeMap<Id<Umem>, UmemFrames> = BTreeMap::new();
         for (id, umem) in self.umems.iter() {
             let chunks = umem.size / u64::from(umem.chunk_size);
-            let (places, strays) = (BTreeMap::new(), Vec::new());
-            umems.insert(id, UmemFrames { umem: id.number(), chunks, places, strays });
+            let (places, strays, faults) = (BTreeMap::new(), Vec::new(), Vec::new());
+            umems.insert(id, UmemFrames { umem: id.number(), chunks, places, strays, faults });
         }
         let mut put = |id: Id<Umem>, address: u64, place: Place| {
             if let (Some(frames), Some(umem)) = (umems.get_mut(&id), self.umems.get(id)) {
                 frames.put(umem, address, place);
             }
         };
-        for (_, pool) in self.pools.iter() {
+        for (id, pool) in self.pools.iter() {
             pool.free.iter().for_each(|chunk| put(pool.umem, *chunk, Place::Pool));
             waiting(&pool.fill.ring).for_each(|entry| put(pool.umem, entry, Place::Fill));
-            published(&pool.completion.ring).for_each(|entry| put(pool.umem, entry, Place::Completion));
+            let ring = &pool.completion.ring;
+            let seen = ring.storage().load_consumer(Order::ReadConsumer);
+            for (index, entry) in between(ring.storage(), seen, pool.completion.next()) {
+                if !self.faults.is_forged(Forged { ring: Ring::Completion, of: id.number(), index }) {
+                    put(pool.umem, entry, Place::Completion);
+                }
+            }
         }
-        for (_, socket) in self.sockets.iter() {
+        for (id, socket) in self.sockets.iter() {
             let Some(umem) = socket.umem else { continue };
             if let Some(fill) = &socket.fill {
                 waiting(&fill.ring).for_each(|entry| put(umem, entry, Place::Fill));
@@ -186,13 +217,25 @@ impl Kernel {
             }
             if let Some(rx) = &socket.rx {
                 let seen = rx.ring.storage().load_consumer(Order::ReadConsumer);
-                let written = rx.ring.published().wrapping_add(rx.ring.unpublished());
-                between(rx.ring.storage(), seen, written).for_each(|desc| put(umem, desc.addr, Place::Rx));
+                for (index, desc) in between(rx.ring.storage(), seen, rx.ring.end()) {
+                    if !self.faults.is_forged(Forged { ring: Ring::Rx, of: id.number(), index }) {
+                        put(umem, desc.addr, Place::Rx);
+                    }
+                }
             }
         }
         for owner in self.packets_in_flight() {
             if let Some(umem) = self.umem_of(owner.socket) {
                 owner.addrs().for_each(|address| put(umem, address, Place::Kernel));
+            }
+        }
+        for (umem, fault) in self.faults.frames() {
+            // Where it is seen the user has handed it over again, and the kernel not taken it yet.
+            if let Some(frames) = umems.get_mut(&umem)
+                && !frames.places.contains_key(&fault.frame)
+            {
+                frames.places.insert(fault.frame, vec![Place::Lost]);
+                frames.faults.push(fault);
             }
         }
         Frames { umems: umems.into_values().collect() }
@@ -206,8 +249,9 @@ impl Kernel {
     fn packets_in_flight(&self) -> impl Iterator<Item = &Owner> {
         let partial = self.sockets.iter().filter_map(|(_, socket)| socket.partial.as_ref());
         let queued = self.devices.iter().flat_map(|(_, device)| device.rings.values().flatten());
-        let held = self.clock.events().filter_map(|event| event.skb());
-        let backlog = self.softirqs.iter().filter_map(|softirq| softirq.skb());
-        partial.chain(queued).chain(held).chain(backlog).filter_map(|skb| skb.owner.as_ref())
+        let softirqs = self.softirqs.iter().chain(&self.faults.stalled);
+        let backlog = softirqs.filter_map(|softirq| softirq.skb());
+        let held = self.clock.events().filter_map(|event| event.owner());
+        partial.chain(queued).chain(backlog).filter_map(|skb| skb.owner.as_ref()).chain(held)
     }
 }

@@ -47,9 +47,11 @@
 
 mod arena;
 mod backend;
+pub mod capture;
 mod clock;
 mod device;
 mod error;
+pub mod fault;
 mod frames;
 mod kernel;
 mod pool;
@@ -62,13 +64,14 @@ mod sim_kernel;
 mod skb;
 mod snapshot;
 mod socket;
+pub mod trace;
 mod transmit;
 mod umem;
 mod xdp;
 
 pub use device::{DeviceConfig, Qdisc};
 pub use error::{Crash, Unsupported, WouldBlockForever};
-pub use frames::{FrameError, Frames, Place};
+pub use frames::{FrameError, FrameFault, Frames, Place};
 pub use profile::{InvalidTx, LaunchTime, Profile, TxPublish};
 pub use shared::ring;
 pub use sim_device::SimDevice;

@@ -2,8 +2,10 @@
 
 use crate::arena::Id;
 use crate::device::Device;
+use crate::fault::{Fault, Moment};
 use crate::kernel::Kernel;
 use crate::shared::{ConsumerRing, ProducerRing, RingMemory};
+use crate::socket::Socket;
 use crate::umem::Umem;
 
 /// A fill ring.
@@ -15,6 +17,8 @@ pub(crate) struct FillRing {
     pub(crate) invalid: u64,
     /// Times it was found empty.
     pub(crate) empty: u64,
+    /// The user was shown an index that is not the true one.
+    pub(crate) forged: bool,
 }
 
 /// A completion ring.
@@ -22,6 +26,40 @@ pub(crate) struct FillRing {
 pub(crate) struct CompletionRing {
     pub(crate) ring: ProducerRing<u64>,
     pub(crate) memory: RingMemory,
+    /// The true index, if the user is shown another one.
+    pub(crate) hidden: Option<u32>,
+}
+
+impl CompletionRing {
+    /// As [`KernelProducer::submit`](crate::ring::KernelProducer::submit), on the true index.
+    pub(crate) fn submit(&mut self, entries: impl IntoIterator<Item = u64>) {
+        self.put_right();
+        self.ring.submit(entries);
+    }
+
+    /// As [`KernelProducer::submit_written`](crate::ring::KernelProducer::submit_written), on the true index.
+    pub(crate) fn submit_written(&mut self, count: u32) {
+        self.put_right();
+        self.ring.submit_written(count);
+    }
+
+    /// The true published index.
+    pub(crate) fn next(&self) -> u32 {
+        self.hidden.unwrap_or_else(|| self.ring.published())
+    }
+
+    /// Shows the user an index.
+    pub(crate) fn show(&mut self, index: u32) {
+        self.hidden = Some(self.next());
+        self.ring.show(index);
+    }
+
+    /// Shows the user the true index.
+    pub(crate) fn put_right(&mut self) {
+        if let Some(index) = self.hidden.take() {
+            self.ring.show(index);
+        }
+    }
 }
 
 /// A pool: one for each queue that sockets are bound to.
@@ -92,11 +130,23 @@ impl Pool {
 }
 
 impl Kernel {
+    /// Whether a rule makes the fill ring of a socket look empty.
+    pub(crate) fn starves(&mut self, socket: Id<Socket>, pool: Id<Pool>) -> bool {
+        let starves = matches!(self.ask_of(socket, Moment::Buffer), Some(Fault::Starve));
+        if starves {
+            self.pools[pool].fill.empty += 1;
+        }
+        starves
+    }
+
     /// A buffer of a pool; `None` if there is none.
     pub(crate) fn take_chunk(&mut self, pool: Id<Pool>) -> Option<u64> {
         let pool = &mut self.pools[pool];
         match pool.take(&self.umems[pool.umem]) {
-            Taken::Chunk(chunk) => Some(chunk),
+            Taken::Chunk(chunk) => {
+                self.faults.found(pool.umem, chunk);
+                Some(chunk)
+            }
             Taken::Empty => None,
             Taken::Spinning => {
                 self.crash(

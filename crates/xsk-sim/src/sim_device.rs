@@ -10,7 +10,7 @@ use xsk_core::errno::{EBUSY, EINVAL, ENETDOWN, ENODEV};
 use crate::arena::Id;
 use crate::device::{Device, Kind, Xmit};
 use crate::error::{Failure, Sys, errno};
-use crate::kernel::Kernel;
+use crate::kernel::{Event, Kernel};
 use crate::sim_kernel::SimKernel;
 
 /// A device of a [`SimKernel`]: its host's stack, its wire, and what an administrator does with it.
@@ -36,6 +36,7 @@ impl SimDevice {
         if kernel.devices[self.id].gone {
             return Err(Failure::Errno(ENODEV).into());
         }
+        kernel.look_at_rings();
         let result = what(&mut kernel, self.id);
         kernel.check_alive()?;
         Ok(result?)
@@ -105,8 +106,29 @@ impl SimDevice {
         })
     }
 
+    /// As [`inject`](Self::inject), but when so much virtual time has passed. If the card is down by then, is gone, or has no
+    /// such queue any more, the frame is lost.
+    ///
+    /// # Errors
+    /// As [`inject`](Self::inject).
+    pub fn inject_after(&self, after: Duration, queue: u32, frame: &[u8]) -> io::Result<()> {
+        self.call(|kernel, id| {
+            let device = &kernel.devices[id];
+            if device.kind != Kind::Wire || queue >= device.rx_queues || frame.len() < 14 {
+                return errno(EINVAL);
+            }
+            kernel.clock.plan(after, Event::Wire { device: id, queue, frame: frame.into() });
+            Ok(())
+        })
+    }
+
     /// The next frame that went out on its wire, if there is one. Of a card only.
     pub fn sent(&self) -> Option<Vec<u8>> {
+        self.sent_at().map(|(_, frame)| frame)
+    }
+
+    /// As [`sent`](Self::sent), with the virtual time at which it went out.
+    pub fn sent_at(&self) -> Option<(Duration, Vec<u8>)> {
         self.with(|kernel, id| kernel.devices[id].wire.pop_front())
     }
 

@@ -64,17 +64,24 @@ impl Kernel {
 
     /// The sending socket no longer owns the packet: its frames go back.
     pub(crate) fn complete(&mut self, owner: Option<Owner>) {
-        let Some(owner) = owner else { return };
+        let Some(owner) = owner.and_then(|owner| self.completion_faults(owner)) else { return };
+        self.complete_now(owner);
+    }
+
+    /// As [`complete`](Self::complete), whatever the rules say.
+    pub(crate) fn complete_now(&mut self, owner: Owner) {
         let now = TAI_AT_START + self.clock.now().as_nanos() as u64;
         let pool = &mut self.pools[owner.pool];
         if let Some(at) = owner.timestamp_at {
             self.umems[pool.umem].memory.write(at, &now.to_ne_bytes());
         }
-        if self.profile.completion_written_at_reservation {
-            pool.completion.ring.submit_written(owner.descriptors());
+        if self.profile.completion_written_at_reservation && !self.faults.completes_by_address {
+            pool.completion.submit_written(owner.descriptors());
         } else {
-            pool.completion.ring.submit(owner.addrs());
+            pool.completion.submit(owner.addrs());
         }
+        self.forge_completion_index(owner.socket, owner.pool);
+        self.look_at_rings();
         self.disown(&owner);
     }
 
@@ -85,8 +92,9 @@ impl Kernel {
         socket.in_flight -= 1;
         // Half of the send buffer is free: whoever waits to write is woken (net/core/sock.c:sock_def_write_space).
         if socket.wmem * 2 <= u64::from(socket.options.sndbuf) {
-            self.watch.wake_writers(owner.socket);
+            self.wake_writers(owner.socket);
         }
+        let socket = &self.sockets[owner.socket];
         if socket.in_flight == 0 && socket.release_overdue {
             self.destroy_socket(owner.socket);
         }

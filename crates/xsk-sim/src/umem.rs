@@ -56,6 +56,15 @@ impl Umem {
         }
     }
 
+    /// The start of the frame that an address names, be it of this UMEM or not.
+    pub(crate) fn frame_of(&self, address: u64) -> u64 {
+        if self.unaligned {
+            address & xsk_core::abi::XSK_UNALIGNED_BUF_ADDR_MASK
+        } else {
+            address & !(u64::from(self.chunk_size) - 1)
+        }
+    }
+
     /// The address of received data, as a descriptor has it.
     pub(crate) fn rx_address(&self, chunk: u64) -> u64 {
         let offset = u64::from(self.data_offset());

@@ -13,24 +13,28 @@ use crate::report::traffic::Directions;
 use crate::report::{Output, Watch};
 use crate::run::{Outcome, Run, Turn, running};
 use crate::stop::Stop;
-use crate::values::Target;
+use crate::values::{Side, Target};
 
 pub(crate) fn command(options: &Forward, stop: &Stop) -> Result<(), Failure> {
+    if let (Side::Capture(from), Some(Side::Capture(to))) = (&options.a, &options.b) {
+        return super::forward_capture::command(options, from, to, stop);
+    }
     let mut output = Output::of(&options.run);
     let outcome = run(options, stop, &mut output)?;
     outcome.print(&mut output, &[], &[])
 }
 
 pub(crate) fn run(options: &Forward, stop: &Stop, watch: &mut dyn Watch) -> Result<Outcome, Failure> {
-    if let Some(b) = &options.b {
-        check_distinct(&options.a, b)?;
+    let sides = std::iter::once(&options.a).chain(&options.b);
+    let targets = sides.map(interface_side).collect::<Result<Vec<_>, _>>()?;
+    if let [a, b] = &targets[..] {
+        check_distinct(a, b)?;
     }
-    let targets: Vec<_> = std::iter::once(&options.a).chain(&options.b).cloned().collect();
     let request = Request { targets: &targets, need: Need::Both, options: &options.sockets };
     let (mut datapath, ranges) = request.open()?;
     let own_mac = match options.b {
         Some(_) => None,
-        None => interface(&backend(), &options.a.name)?.mac,
+        None => interface(&backend(), &targets[0].name)?.mac,
     };
     let (text, value) = ready(&datapath, &targets, &ranges);
     let directions = Directions { rx: true, tx: true };
@@ -39,6 +43,15 @@ pub(crate) fn run(options: &Forward, stop: &Stop, watch: &mut dyn Watch) -> Resu
     let reflect = options.b.is_none();
     let result = forward(&mut run, &mut datapath, &routes, reflect.then_some(own_mac), options.run.count);
     Ok(run.finish(&mut datapath, result))
+}
+
+fn interface_side(side: &Side) -> Result<Target, Failure> {
+    match side {
+        Side::Interface(target) => Ok(target.clone()),
+        Side::Capture(_) => Err(Failure::usage(
+            "a simulated kernel has no interfaces of this machine: xsk forward sim:IN.pcap sim:OUT.pcap",
+        )),
+    }
 }
 
 fn check_distinct(a: &Target, b: &Target) -> Result<(), Failure> {

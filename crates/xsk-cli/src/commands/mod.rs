@@ -3,6 +3,7 @@
 pub(crate) mod drop;
 pub(crate) mod flood;
 pub(crate) mod forward;
+mod forward_capture;
 pub(crate) mod info;
 pub(crate) mod ping;
 

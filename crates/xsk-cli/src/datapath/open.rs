@@ -65,11 +65,18 @@ pub(crate) fn interface(backend: &Arc<dyn Backend>, name: &str) -> Result<Interf
 impl Request<'_> {
     /// Opens a port for each queue of each target, on one UMEM. Returns as well which ports each target has.
     pub(crate) fn open(&self) -> Result<(Datapath, Vec<Range<usize>>), Failure> {
-        let backend = backend();
+        self.open_on(&backend())
+    }
+
+    /// As [`open`](Self::open), on any kernel.
+    pub(crate) fn open_on(
+        &self,
+        backend: &Arc<dyn Backend>,
+    ) -> Result<(Datapath, Vec<Range<usize>>), Failure> {
         let mut queues = Vec::new();
         let mut ranges = Vec::new();
         for target in self.targets {
-            let info = interface(&backend, &target.name)?;
+            let info = interface(backend, &target.name)?;
             if !info.up {
                 // Linux lets a socket bind in copy mode all the same; it would only ever wait.
                 let name = &target.name;
@@ -87,10 +94,10 @@ impl Request<'_> {
             }
             ranges.push(first..queues.len());
         }
-        let datapath = match self.open_queues(&backend, &queues, self.bind_flags()) {
+        let datapath = match self.open_queues(backend, &queues, self.bind_flags()) {
             // The kernel chose zero copy for an interface, and another one has none.
             Err(OpenError::NoZeroCopy(_)) if !self.options.zero_copy => {
-                self.open_queues(&backend, &queues, self.bind_flags() | BindFlags::XDP_COPY)
+                self.open_queues(backend, &queues, self.bind_flags() | BindFlags::XDP_COPY)
             }
             other => other,
         };

@@ -2,6 +2,7 @@ use crate::arena::Id;
 use crate::kernel::{Event, Kernel};
 use crate::skb::Skb;
 use crate::socket::Socket;
+use crate::trace::DropCause;
 use crate::xdp::{Program, Verdict};
 
 use super::{Device, Kind, Softirq};
@@ -18,8 +19,9 @@ impl Kernel {
         let (verdict, packet) = self.run_program(program, device, queue, data);
         match verdict {
             Verdict::Socket(socket) => {
-                if self.generic_receive(socket, device, queue, &packet).is_err() {
+                if let Err(failure) = self.generic_receive(socket, device, queue, &packet) {
                     self.devices[device].rx_dropped += 1;
+                    self.note_drop(device, packet.len(), failure.into());
                 }
                 self.give_buffer(packet.into_buffer());
                 self.complete(owner);
@@ -29,6 +31,7 @@ impl Kernel {
             Verdict::Device(to) => self.generic_tx(to, Skb { data: packet.into_packet(), queue: 0, owner }),
             Verdict::Drop => {
                 self.devices[device].rx_dropped += 1;
+                self.note_drop(device, packet.len(), DropCause::Program);
                 self.give_buffer(packet.into_buffer());
                 self.complete(owner);
             }
@@ -68,7 +71,10 @@ impl Kernel {
                 match self.native_receive(socket, device, queue, &packet) {
                     Ok(()) if !delivered.contains(&socket) => delivered.push(socket),
                     Ok(()) => {}
-                    Err(_) => self.devices[device].rx_dropped += 1,
+                    Err(failure) => {
+                        self.devices[device].rx_dropped += 1;
+                        self.note_drop(device, packet.len(), failure.into());
+                    }
                 }
                 self.give_buffer(packet.into_buffer());
             }
@@ -79,6 +85,7 @@ impl Kernel {
             Verdict::Device(to) => self.native_tx(to, queue, packet.into_packet()),
             Verdict::Drop => {
                 self.devices[device].rx_dropped += 1;
+                self.note_drop(device, packet.len(), DropCause::Program);
                 self.give_buffer(packet.into_buffer());
             }
         }
@@ -119,9 +126,18 @@ impl Kernel {
     pub(crate) fn wire_receive(&mut self, id: Id<Device>, queue: u32, frame: &[u8]) {
         let skb = self.host_skb(frame, queue);
         if !self.devices[id].up {
+            self.note_drop(id, frame.len(), DropCause::LinkDown);
             self.free_skb(skb);
             return;
         }
+        if let Some(skb) = self.packet_faults(id, skb, true) {
+            self.wire_packet(id, skb);
+        }
+        self.run_softirqs();
+    }
+
+    pub(super) fn wire_packet(&mut self, id: Id<Device>, skb: Skb) {
+        let queue = skb.queue;
         if self.devices[id].is_native() {
             let ring = self.devices[id].rings.entry(queue).or_default();
             ring.push_back(skb);
@@ -133,6 +149,5 @@ impl Kernel {
             let skb = Skb { queue: queue + 1, ..skb };
             self.softirqs.push_back(Softirq::Backlog { device: id, skb });
         }
-        self.run_softirqs();
     }
 }

@@ -7,6 +7,7 @@ use xsk_core::errno::{EEXIST, EINVAL};
 use crate::arena::Id;
 use crate::error::{Sys, errno};
 use crate::kernel::Kernel;
+use crate::trace::{DeviceState, What};
 use crate::xdp::Mode;
 
 use super::{Device, Kind};
@@ -138,6 +139,9 @@ impl Kernel {
 
     pub(crate) fn set_up(&mut self, id: Id<Device>, up: bool) {
         self.devices[id].up = up;
+        self.note(None, Some(id), || What::Device {
+            state: if up { DeviceState::Up } else { DeviceState::Down },
+        });
         if !up {
             // What waited in its rings is freed.
             self.free_waiting(id);
@@ -187,6 +191,7 @@ impl Kernel {
         }
         self.free_waiting(id);
         self.unbind_sockets(id);
+        self.note(None, Some(id), || What::Device { state: DeviceState::Gone });
         let device = &mut self.devices[id];
         device.gone = true;
         if let Some(attached) = device.xdp.take()

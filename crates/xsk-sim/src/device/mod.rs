@@ -44,8 +44,8 @@ pub(crate) struct Device {
     pub(crate) rings: BTreeMap<u32, VecDeque<Skb>>,
     /// What its host's stack was passed.
     pub(crate) stack: VecDeque<Vec<u8>>,
-    /// What went out on its wire.
-    pub(crate) wire: VecDeque<Vec<u8>>,
+    /// What went out on its wire, and when.
+    pub(crate) wire: VecDeque<(Duration, Vec<u8>)>,
     /// Packets that its driver or XDP dropped.
     pub(crate) rx_dropped: u64,
     pub(crate) tx_dropped: u64,

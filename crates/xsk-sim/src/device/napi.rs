@@ -1,6 +1,8 @@
 use crate::arena::Id;
+use crate::fault::{Fault, Moment, Spot};
 use crate::kernel::{Event, Kernel};
 use crate::skb::Skb;
+use crate::trace::{DropCause, What};
 use crate::xdp::Mode;
 
 use super::Device;
@@ -51,10 +53,8 @@ impl Kernel {
                 if self.crash.is_some() {
                     break;
                 }
-                match self.softirqs.pop_front() {
-                    Some(Softirq::Backlog { device, skb }) => self.backlog(device, skb),
-                    Some(Softirq::Napi { device, queue }) => self.napi_poll(device, queue),
-                    None => {}
+                if let Some(softirq) = self.softirqs.pop_front() {
+                    self.softirq(softirq);
                 }
             }
             if self.softirqs.is_empty() {
@@ -71,13 +71,44 @@ impl Kernel {
     /// The thread of a queue's NAPI.
     pub(crate) fn napi_thread(&mut self, device: Id<Device>, queue: u32) {
         self.in_softirq = true;
-        self.napi_poll(device, queue);
+        self.softirq(Softirq::Napi { device, queue });
+        self.in_softirq = false;
+    }
+
+    fn softirq(&mut self, softirq: Softirq) {
+        if self.faults.are_off() {
+            return self.softirq_now(softirq);
+        }
+        let spot = match &softirq {
+            Softirq::Backlog { device, .. } => Spot { device: Some(*device), ..Spot::default() },
+            Softirq::Napi { device, queue } => Spot::device(*device, *queue),
+        };
+        match self.ask(spot, Moment::Napi) {
+            Some(Fault::Delay(time)) => self.clock.plan(time, Event::Late(Box::new(softirq))),
+            Some(Fault::Stall) => self.faults.stalled.push(softirq),
+            _ => self.softirq_now(softirq),
+        }
+    }
+
+    fn softirq_now(&mut self, softirq: Softirq) {
+        match softirq {
+            Softirq::Backlog { device, skb } => self.backlog(device, skb),
+            Softirq::Napi { device, queue } => self.napi_poll(device, queue),
+        }
+    }
+
+    /// What a fault held back is done, whatever the rules say now.
+    pub(crate) fn late_softirq(&mut self, softirq: Softirq) {
+        self.in_softirq = true;
+        self.softirq_now(softirq);
         self.in_softirq = false;
     }
 
     /// One NAPI poll of a veth (`drivers/net/veth.c:veth_poll`): sockets see what it delivered at its end.
     fn napi_poll(&mut self, device: Id<Device>, queue: u32) {
         let mut delivered = std::mem::take(&mut self.delivered);
+        let waiting = self.devices[device].rings.get(&queue).map_or(0, |ring| ring.len());
+        self.note(None, Some(device), || What::Napi { queue, packets: waiting.min(NAPI_BUDGET) as u32 });
         for _ in 0..NAPI_BUDGET {
             let Some(skb) = self.devices[device].rings.get_mut(&queue).and_then(|ring| ring.pop_front())
             else {
@@ -100,6 +131,7 @@ impl Kernel {
     /// A packet from the backlog of the processor (`net/core/dev.c:__netif_receive_skb_core`).
     fn backlog(&mut self, device: Id<Device>, skb: Skb) {
         if !self.devices[device].up {
+            self.note_drop(device, skb.data.len(), DropCause::LinkDown);
             self.free_skb(skb);
             return;
         }
@@ -113,6 +145,7 @@ impl Kernel {
     pub(crate) fn free_waiting(&mut self, device: Id<Device>) {
         let rings = std::mem::take(&mut self.devices[device].rings);
         for skb in rings.into_values().flatten() {
+            self.note_drop(device, skb.data.len(), DropCause::LinkDown);
             self.free_skb(skb);
         }
     }

@@ -1,6 +1,8 @@
 use crate::arena::Id;
-use crate::kernel::Kernel;
+use crate::fault::{Fault, Moment, Spot};
+use crate::kernel::{Event, Kernel};
 use crate::skb::Skb;
+use crate::trace::{DropCause, What};
 
 use super::{Device, Kind, Qdisc, Softirq};
 
@@ -35,6 +37,46 @@ impl Kernel {
 
     /// The driver's transmit.
     pub(crate) fn xmit(&mut self, id: Id<Device>, skb: Skb) -> Xmit {
+        let len = skb.data.len() as u32;
+        self.note(None, Some(id), || What::Packet { len, queue: skb.queue });
+        match self.packet_faults(id, skb, false) {
+            Some(skb) => self.xmit_now(id, skb),
+            None => Xmit::Sent,
+        }
+    }
+
+    /// The rules on a packet on its way. Nothing is left to do if it is `None`.
+    pub(super) fn packet_faults(&mut self, id: Id<Device>, skb: Skb, inward: bool) -> Option<Skb> {
+        if self.faults.are_off() {
+            return Some(skb);
+        }
+        let len = skb.data.len() as u32;
+        match self.ask(Spot::device(id, skb.queue), Moment::Packet { len }) {
+            Some(Fault::Lose) => {
+                self.note_drop(id, len as usize, DropCause::Fault);
+                self.free_skb(skb);
+                None
+            }
+            Some(Fault::Delay(time)) => {
+                self.clock.plan(time, Event::Packet { device: id, skb: Box::new(skb), inward });
+                None
+            }
+            _ => Some(skb),
+        }
+    }
+
+    /// A packet that a fault held back.
+    pub(crate) fn late_packet(&mut self, id: Id<Device>, skb: Skb, inward: bool) {
+        if !self.devices[id].up || self.devices[id].gone {
+            self.drop_tx(id, skb);
+        } else if inward {
+            self.wire_packet(id, skb);
+        } else if let Xmit::Busy(skb) = self.xmit_now(id, skb) {
+            self.drop_tx(id, skb);
+        }
+    }
+
+    fn xmit_now(&mut self, id: Id<Device>, skb: Skb) -> Xmit {
         match self.devices[id].kind {
             Kind::Veth { peer } => self.veth_xmit(id, peer, skb),
             Kind::Loopback if skb.data.len() < ETH_HLEN => self.drop_tx(id, skb),
@@ -51,7 +93,8 @@ impl Kernel {
                     return self.drop_tx(id, skb);
                 }
                 let Skb { data, owner, .. } = skb;
-                self.devices[id].wire.push_back(data);
+                let now = self.clock.now();
+                self.devices[id].wire.push_back((now, data));
                 self.complete(owner);
                 Xmit::Sent
             }
@@ -87,6 +130,9 @@ impl Kernel {
 
     fn drop_tx(&mut self, id: Id<Device>, skb: Skb) -> Xmit {
         self.devices[id].tx_dropped += 1;
+        let up = self.devices[id].up && self.has_carrier(id);
+        let cause = if up { DropCause::Driver } else { DropCause::LinkDown };
+        self.note_drop(id, skb.data.len(), cause);
         self.free_skb(skb);
         Xmit::Dropped
     }

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use crate::arena::Id;
-use crate::device::Device;
-use crate::skb::Skb;
+use crate::device::{Device, Softirq};
+use crate::fault::DeviceFault;
+use crate::skb::{Owner, Skb};
 use crate::socket::Socket;
 
 use super::Kernel;
@@ -16,15 +17,29 @@ pub(crate) enum Event {
     Napi { device: Id<Device>, queue: u32 },
     /// A packet that a shaper held is freed.
     Free(Box<Skb>),
+    /// A frame comes in from the wire of a card.
+    Wire { device: Id<Device>, queue: u32, frame: Box<[u8]> },
     /// Work that was too much for the end of a call goes on.
     Softirqs,
+    /// Work that a fault held back.
+    Late(Box<Softirq>),
+    /// A packet that a fault held back goes out of a device, or comes into one from the wire.
+    Packet { device: Id<Device>, skb: Box<Skb>, inward: bool },
+    /// A completion that a fault held back.
+    Complete(Box<Owner>),
+    /// Something happens to a device.
+    Device(Id<Device>, DeviceFault),
+    /// A device comes up again.
+    Up(Id<Device>),
 }
 
 impl Event {
-    /// The packet that it is about.
-    pub(crate) fn skb(&self) -> Option<&Skb> {
+    /// The socket's packet that it is about.
+    pub(crate) fn owner(&self) -> Option<&Owner> {
         match self {
-            Self::Free(skb) => Some(skb),
+            Self::Free(skb) | Self::Packet { skb, .. } => skb.owner.as_ref(),
+            Self::Late(softirq) => softirq.skb()?.owner.as_ref(),
+            Self::Complete(owner) => Some(owner),
             _ => None,
         }
     }
@@ -36,7 +51,7 @@ const CALL: Duration = Duration::from_micros(1);
 impl Kernel {
     /// Time passes for a call, and what is due by then happens.
     pub(crate) fn tick(&mut self) {
-        self.run_until(self.clock.now() + CALL);
+        self.run_until(self.clock.now().saturating_add(CALL));
     }
 
     /// Does everything that is planned up to `moment`, and moves time there.
@@ -52,9 +67,22 @@ impl Kernel {
             Event::ReleaseSocket(socket) => self.release_later(socket),
             Event::Napi { device, queue } => self.napi_thread(device, queue),
             Event::Free(skb) => self.free_skb(*skb),
+            Event::Wire { device, queue, frame } => {
+                let card = &self.devices[device];
+                if !card.gone && queue < card.rx_queues {
+                    self.wire_receive(device, queue, &frame);
+                }
+            }
             Event::Softirqs => {}
+            Event::Late(softirq) => self.late_softirq(*softirq),
+            Event::Packet { device, skb, inward } => self.late_packet(device, *skb, inward),
+            Event::Complete(owner) => self.complete_now(*owner),
+            Event::Device(device, fault) => self.device_fault(device, fault),
+            Event::Up(device) if self.devices[device].gone => {}
+            Event::Up(device) => self.set_up(device, true),
         }
         self.run_softirqs();
+        self.look_at_rings();
         true
     }
 }

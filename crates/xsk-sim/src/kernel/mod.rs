@@ -15,11 +15,13 @@ use crate::arena::{Arena, Id};
 use crate::clock::Clock;
 use crate::device::{Device, Softirq};
 use crate::error::{Crash, Failure, Sys};
+use crate::fault::Faults;
 use crate::pool::Pool;
 use crate::profile::Profile;
 use crate::rng::Rng;
 use crate::skb::Skb;
 use crate::socket::{Socket, Watch};
+use crate::trace::Recorder;
 use crate::umem::Umem;
 use crate::xdp::{Link, Program, XskMap};
 use handles::Handles;
@@ -53,6 +55,9 @@ pub(crate) struct Kernel {
     /// Packet buffers to use again.
     pub(crate) spare: Vec<Vec<u8>>,
     pub(crate) crash: Option<Crash>,
+    pub(crate) faults: Faults,
+    /// While somebody wants one.
+    pub(crate) recorder: Option<Box<Recorder>>,
 }
 
 /// The process that makes the calls.
@@ -96,6 +101,8 @@ impl Kernel {
             delivered: Vec::new(),
             spare: Vec::new(),
             crash: None,
+            faults: Faults::default(),
+            recorder: None,
         }
     }
 

@@ -1,14 +1,16 @@
 //! The receive path of copy mode: from the program's verdict to the RX ring (`net/xdp/xsk.c`).
 
 use xsk_core::abi::{XDP_PKT_CONTD, xdp_desc};
-use xsk_core::errno::{EINVAL, ENOBUFS, ENOMEM, ENOSPC, ENXIO};
+use xsk_core::errno::{EINVAL, EIO, ENOBUFS, ENOMEM, ENOSPC, ENXIO};
 
 use crate::arena::Id;
 use crate::device::Device;
 use crate::error::{Sys, errno};
+use crate::fault::Ring;
 use crate::kernel::Kernel;
 use crate::pool::Pool;
-use crate::socket::Socket;
+use crate::socket::{RxRing, Socket};
+use crate::umem::Umem;
 use crate::xdp::XdpBuff;
 
 impl Kernel {
@@ -74,15 +76,22 @@ impl Kernel {
 
     /// `net/xdp/xsk.c:__xsk_rcv`, a packet in one buffer.
     fn receive_single(&mut self, id: Id<Socket>, pool: Id<Pool>, packet: &XdpBuff) -> Sys<()> {
-        let Some(chunk) = self.take_chunk(pool) else {
+        let starves = self.starves(id, pool);
+        let Some(chunk) = (!starves).then(|| self.take_chunk(pool)).flatten() else {
             self.sockets[id].rx_dropped += 1;
             return errno(ENOMEM);
         };
         self.copy(pool, chunk, packet.data(), packet.metadata());
-        let address = self.umems[self.pools[pool].umem].rx_address(chunk);
-        let desc = xdp_desc { addr: address, len: packet.len() as u32, options: 0 };
-        if self.describe(id, &[desc])? {
+        let umem = self.pools[pool].umem;
+        let desc =
+            xdp_desc { addr: self.umems[umem].rx_address(chunk), len: packet.len() as u32, options: 0 };
+        let described = self.describe(id, umem, &mut [desc]);
+        if described == Ok(true) {
             return Ok(());
+        }
+        if let Err(failure) = described {
+            self.pools[pool].free.push(chunk);
+            return Err(failure);
         }
         // The buffer was taken: it serves the next packet.
         self.sockets[id].rx_full += 1;
@@ -92,7 +101,7 @@ impl Kernel {
 
     /// `net/xdp/xsk.c:__xsk_rcv`, a packet that needs several buffers, or came in several.
     fn receive_multi(&mut self, id: Id<Socket>, pool: Id<Pool>, packet: &XdpBuff, frames: u32) -> Sys<()> {
-        if !self.pools[pool].can_take(frames) {
+        if self.starves(id, pool) || !self.pools[pool].can_take(frames) {
             self.sockets[id].rx_dropped += 1;
             return errno(ENOMEM);
         }
@@ -114,7 +123,12 @@ impl Kernel {
             });
             self.copy(pool, *chunk, data, if i == 0 { packet.metadata() } else { &[] });
         }
-        self.describe(id, &descs).map(drop)
+        let umem = self.pools[pool].umem;
+        let result = self.describe(id, umem, &mut descs);
+        if result.is_err() {
+            self.pools[pool].free.extend(chunks);
+        }
+        result.map(drop)
     }
 
     /// As many buffers as a packet needs. Fill entries that name no chunk may leave fewer than there seemed to be.
@@ -150,15 +164,20 @@ impl Kernel {
         }
     }
 
-    /// Writes descriptors into the RX ring, all or none. False if they do not fit.
-    fn describe(&mut self, id: Id<Socket>, descs: &[xdp_desc]) -> Sys<bool> {
-        let clears = self.profile.clears_rx_options;
+    /// Writes descriptors into the RX ring, all or none. False if they do not fit. On an error the frames are unused.
+    fn describe(&mut self, id: Id<Socket>, umem: Id<Umem>, descs: &mut [xdp_desc]) -> Sys<bool> {
+        let mut clears = self.profile.clears_rx_options;
+        let fits = |rx: &mut RxRing| rx.ring.free(descs.len() as u32) == descs.len() as u32;
+        if !self.faults.are_off() && self.sockets[id].rx.as_mut().is_some_and(fits) {
+            let Some(forged) = self.receive_faults(id, umem, descs) else { return errno(EIO) };
+            clears |= forged;
+        }
         let Some(rx) = self.sockets[id].rx.as_mut() else { return self.no_rx_ring().map(|()| false) };
         let count = descs.len() as u32;
         if rx.ring.free(count) < count {
             return Ok(false);
         }
-        for desc in descs {
+        for desc in descs.iter() {
             let left = rx.ring.next_slot().map_or(0, |slot| slot.options);
             let options = if clears { desc.options } else { left };
             rx.ring.write(xdp_desc { options, ..*desc });
@@ -182,6 +201,9 @@ impl Kernel {
         if let Some(pool) = socket.pool {
             self.pools[pool].fill.ring.publish();
         }
-        self.watch.wake_readers(id);
+        self.forge_index(id, Ring::Rx);
+        self.forge_index(id, Ring::Fill);
+        self.look_at_rings();
+        self.wake_readers(id);
     }
 }

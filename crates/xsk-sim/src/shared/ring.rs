@@ -107,6 +107,16 @@ impl<S: Storage> KernelProducer<S> {
         self.storage.store_producer(published.wrapping_add(count), Order::PublishProducer);
     }
 
+    /// The private index: behind all that is written or promised.
+    pub fn end(&self) -> u32 {
+        self.reserved
+    }
+
+    /// Shows the user an index, whatever is true.
+    pub fn show(&self, index: u32) {
+        self.storage.store_producer(index, Order::PublishProducer);
+    }
+
     /// How many entries are promised or written, and not published.
     pub fn unpublished(&self) -> u32 {
         self.reserved.wrapping_sub(self.published())
@@ -193,6 +203,11 @@ impl<S: Storage> KernelConsumer<S> {
     /// Publishes the consumer index.
     pub fn publish(&self) {
         self.storage.store_consumer(self.taken, Order::PublishConsumer);
+    }
+
+    /// Shows the user an index, whatever is true.
+    pub fn show(&self, index: u32) {
+        self.storage.store_consumer(index, Order::PublishConsumer);
     }
 
     /// The private consumer index.

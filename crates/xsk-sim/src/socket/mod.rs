@@ -35,6 +35,8 @@ pub(crate) enum State {
 pub(crate) struct RxRing {
     pub(crate) ring: ProducerRing<xdp_desc>,
     pub(crate) memory: RingMemory,
+    /// The user was shown an index that is not the true one.
+    pub(crate) forged: bool,
 }
 
 /// A TX ring.
@@ -46,6 +48,8 @@ pub(crate) struct TxRing {
     pub(crate) invalid: u64,
     /// Times it was found empty.
     pub(crate) empty: u64,
+    /// The user was shown an index that is not the true one.
+    pub(crate) forged: bool,
 }
 
 /// An AF_XDP socket.

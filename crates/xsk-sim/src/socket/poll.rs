@@ -5,7 +5,9 @@ use xsk_core::errno::EINVAL;
 
 use crate::arena::Id;
 use crate::error::{Failure, Sys, WouldBlockForever, errno};
+use crate::fault::{Fault, Moment};
 use crate::kernel::{Kernel, Object};
+use crate::trace::What;
 
 use super::Socket;
 
@@ -26,9 +28,14 @@ pub(crate) struct Watch {
     triggered: bool,
 }
 
-impl Watch {
+impl Kernel {
     fn wake(&mut self, socket: Id<Socket>, key: i16) {
-        self.triggered |= self.watched.iter().any(|(id, events)| *id == socket && events & key != 0);
+        if !self.watch.watched.iter().any(|(id, events)| *id == socket && events & key != 0) {
+            return;
+        }
+        let lost = matches!(self.ask_of(socket, Moment::Wake), Some(Fault::Lose));
+        self.note(Some(socket), None, || What::Wake { lost });
+        self.watch.triggered |= !lost;
     }
 
     pub(crate) fn wake_readers(&mut self, socket: Id<Socket>) {
@@ -42,9 +49,14 @@ impl Watch {
     pub(crate) fn wake_error(&mut self, socket: Id<Socket>) {
         self.wake(socket, ALWAYS);
     }
-}
 
-impl Kernel {
+    /// The user makes the kernel look at the TX ring.
+    pub(crate) fn kick(&mut self, socket: Id<Socket>) -> Sys<()> {
+        let lost = matches!(self.ask_of(socket, Moment::Kick), Some(Fault::Lose));
+        self.note(Some(socket), None, || What::Kick { lost });
+        if lost { Ok(()) } else { self.transmit(socket) }
+    }
+
     /// poll(2) (`fs/select.c:do_poll`): looks at every socket at entry, after each wakeup, and once more at the end of the
     /// time. In between, virtual time goes from one planned event to the next.
     pub(crate) fn poll(&mut self, polls: &mut [Poll], timeout_ms: i32) -> Sys<usize> {
@@ -52,7 +64,9 @@ impl Kernel {
         if polls.len() > MAX {
             return errno(EINVAL);
         }
-        let deadline = u64::try_from(timeout_ms).ok().map(|ms| self.clock.now() + Duration::from_millis(ms));
+        let deadline = u64::try_from(timeout_ms)
+            .ok()
+            .map(|ms| self.clock.now().saturating_add(Duration::from_millis(ms)));
         self.watch = Watch::default();
         let result = self.poll_until(polls, deadline);
         self.watch = Watch::default();
@@ -123,7 +137,7 @@ impl Kernel {
         let asked_to = socket.pool.is_some_and(|pool| self.pools[pool].need_wakeup);
         if socket.tx.is_some() && up && (self.profile.poll_always_transmits || asked_to) {
             // Its result is nobody's business here.
-            let _ = self.transmit(id);
+            let _ = self.kick(id);
         }
         let socket = &self.sockets[id];
         let readable = socket.rx.as_ref().is_some_and(|rx| rx.ring.has_entries());

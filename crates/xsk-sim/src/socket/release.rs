@@ -63,7 +63,7 @@ impl Kernel {
             }
         }
         for id in woken {
-            self.watch.wake_error(id);
+            self.wake_error(id);
         }
         self.devices[device].pools.clear();
     }

@@ -121,20 +121,20 @@ impl Kernel {
         match name {
             XDP_RX_RING => {
                 let (memory, ring) = producer_ring(&offsets, entries).ok_or(no_memory)?;
-                socket.rx = Some(RxRing { ring, memory });
+                socket.rx = Some(RxRing { ring, memory, forged: false });
             }
             XDP_TX_RING => {
                 let (memory, ring) = consumer_ring(&offsets, entries).ok_or(no_memory)?;
                 memory.store_flags(&offsets, XDP_RING_NEED_WAKEUP);
-                socket.tx = Some(TxRing { ring, memory, invalid: 0, empty: 0 });
+                socket.tx = Some(TxRing { ring, memory, invalid: 0, empty: 0, forged: false });
             }
             XDP_UMEM_FILL_RING => {
                 let (memory, ring) = consumer_ring(&offsets, entries).ok_or(no_memory)?;
-                socket.fill = Some(FillRing { ring, memory, invalid: 0, empty: 0 });
+                socket.fill = Some(FillRing { ring, memory, invalid: 0, empty: 0, forged: false });
             }
             _ => {
                 let (memory, ring) = producer_ring(&offsets, entries).ok_or(no_memory)?;
-                socket.completion = Some(CompletionRing { ring, memory });
+                socket.completion = Some(CompletionRing { ring, memory, hidden: None });
             }
         }
         Ok(())

@@ -32,7 +32,7 @@ impl Kernel {
         if self.sockets[id].tx.is_none() {
             return errno(ENOBUFS);
         }
-        self.transmit(id)
+        self.kick(id)
     }
 
     /// `net/xdp/xsk.c:__xsk_recvmsg`: nothing to do in copy mode but to check.

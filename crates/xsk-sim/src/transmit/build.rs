@@ -70,8 +70,8 @@ impl Kernel {
                 Ok(timestamp_at) => owner.timestamp_at = timestamp_at,
                 Err(Refused(failure)) => {
                     self.give_buffer(data);
-                    let completion = &mut self.pools[route.pool].completion.ring;
-                    completion.cancel(1);
+                    let completion = &mut self.pools[route.pool].completion;
+                    completion.ring.cancel(1);
                     if self.profile.bad_metadata_completes {
                         // Freeing the packet completes it, although its slot was given back.
                         completion.submit([first]);

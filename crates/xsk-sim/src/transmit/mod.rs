@@ -10,6 +10,7 @@ use xsk_core::errno::{EAGAIN, EBUSY};
 use crate::arena::Id;
 use crate::device::{Device, Xmit};
 use crate::error::{Sys, errno};
+use crate::fault::Ring;
 use crate::kernel::Kernel;
 use crate::pool::Pool;
 use crate::profile::{InvalidTx, TxPublish};
@@ -52,15 +53,21 @@ impl Kernel {
         let result = self.pass(id, route, &mut sent);
         let Some(tx) = self.sockets[id].tx.as_ref() else { return result };
         let moved = tx.ring.taken() != before;
-        match self.profile.tx_publish {
-            TxPublish::WhenMoved if moved => tx.ring.publish(),
-            TxPublish::WhenSent if sent => tx.ring.publish(),
-            _ => {}
+        let (publishes, wakes) = match self.profile.tx_publish {
+            TxPublish::WhenMoved => (moved, moved),
+            TxPublish::WhenSent => (sent, sent),
+            TxPublish::WhenEmpty => (false, sent),
+        };
+        if publishes {
+            tx.ring.publish();
         }
-        let wakes = if self.profile.tx_publish == TxPublish::WhenMoved { moved } else { sent };
         if wakes && tx.ring.is_half_empty() {
-            self.watch.wake_writers(id);
+            self.wake_writers(id);
         }
+        if publishes {
+            self.forge_index(id, Ring::Tx);
+        }
+        self.look_at_rings();
         result
     }
 
@@ -77,7 +84,10 @@ impl Kernel {
                 }
             }
             let desc = match self.next_descriptor(id, route) {
-                Next::Valid(desc) => desc,
+                Next::Valid(desc) => {
+                    self.faults.found(route.umem, self.umems[route.umem].frame_of(desc.addr));
+                    desc
+                }
                 Next::Empty => return Ok(()),
                 Next::Invalid(desc) => return self.end_with_invalid(id, route, desc),
             };
@@ -85,12 +95,12 @@ impl Kernel {
                 return errno(EAGAIN);
             }
             budget -= 1;
-            let completion = &mut self.pools[route.pool].completion.ring;
-            if !completion.reserve() {
+            let completion = &mut self.pools[route.pool].completion;
+            if !completion.ring.reserve() {
                 return if self.profile.full_completion_is_error { errno(EAGAIN) } else { Ok(()) };
             }
             if self.profile.completion_written_at_reservation {
-                completion.write_reserved(desc.addr);
+                completion.ring.write_reserved(desc.addr);
             }
             let continues = desc.options & XDP_PKT_CONTD != 0;
             if self.sockets[id].draining {
@@ -166,7 +176,7 @@ impl Kernel {
             return errno(EAGAIN);
         }
         self.drop_partial(id);
-        self.pools[route.pool].completion.ring.submit([desc.addr]);
+        self.pools[route.pool].completion.submit([desc.addr]);
         let socket = &mut self.sockets[id];
         socket.draining = desc.options & XDP_PKT_CONTD != 0;
         consume(&mut socket.tx);
@@ -176,12 +186,12 @@ impl Kernel {
     /// A packet has more descriptors than a socket buffer has fragments: it is dropped, with the one at hand.
     fn drop_too_long(&mut self, id: Id<Socket>, route: Route, desc: xdp_desc) {
         self.drop_partial(id);
-        let completion = &mut self.pools[route.pool].completion.ring;
+        let completion = &mut self.pools[route.pool].completion;
         let drains = self.profile.invalid_tx == InvalidTx::Complete;
         if drains {
             completion.submit([desc.addr]);
         } else {
-            completion.cancel(1);
+            completion.ring.cancel(1);
         }
         let socket = &mut self.sockets[id];
         socket.draining = drains && desc.options & XDP_PKT_CONTD != 0;
