@@ -102,7 +102,8 @@ impl Backend for SimKernel {
         if kernel.crash.is_none() {
             kernel.tick();
         }
-        kernel.note_call(Call::Close, Some(handle), start, &Ok(()));
+        let socket = kernel.socket(handle).is_ok().then_some(handle);
+        kernel.note_call(Call::Close, socket, start, &Ok(()));
         match kernel.handles.close(handle) {
             Some(Object::Socket(socket)) => kernel.put_socket(socket),
             Some(Object::Link(link)) => kernel.close_link(link),

@@ -34,6 +34,9 @@
 //! # }
 //! ```
 //!
+//! What goes wrong on real machines goes wrong here on demand: see [`fault`]. What happened is recorded on request, as text or
+//! for a timeline: see [`trace`].
+//!
 //! # What is not Linux
 //!
 //! * Zero copy: no device has it.
@@ -77,3 +80,8 @@ pub use shared::ring;
 pub use sim_device::SimDevice;
 pub use sim_kernel::{SimKernel, Snapshot};
 pub use xdp::{AdjustError, XdpAction, XdpBuff};
+
+/// The snippets of the guide are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/testing-guide.md")]
+mod guide {}

@@ -1,0 +1,250 @@
+//! `xsk forward sim:IN sim:OUT`: from one capture to another, through a simulated kernel.
+
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use xsk::backend::Backend;
+use xsk_sim::capture::{CaptureError, CaptureReader, CaptureWriter, CapturedPacket, Format};
+use xsk_sim::{DeviceConfig, SimDevice, SimKernel};
+
+use crate::cli::Forward;
+use crate::datapath::{Datapath, Need, Request, Verdict};
+use crate::failure::Failure;
+use crate::packet::ETHERNET_HEADER;
+use crate::report::format::grouped;
+use crate::report::traffic::Directions;
+use crate::report::{Output, Watch};
+use crate::run::{Outcome, running};
+use crate::stop::Stop;
+use crate::values::Target;
+
+/// The names of the two cards.
+const IN: &str = "in";
+const OUT: &str = "out";
+/// The largest MTU with which a program runs in a driver, packets of one frame each; and without such limits.
+const NATIVE_MTU: u32 = 3506;
+const MTU: u32 = 65_535;
+/// A packet is never longer than this after the first one: a capture that says so is broken.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+pub(crate) fn command(options: &Forward, from: &Path, to: &Path, stop: &Stop) -> Result<(), Failure> {
+    let cannot = |what: &str, path: &Path, e: &CaptureError| {
+        Failure::cannot_run(format!("cannot {what} {}: {e}", path.display()))
+    };
+    let input = File::open(from).map_err(|e| cannot("read", from, &e.into()))?;
+    let reader = CaptureReader::new(BufReader::new(input)).map_err(|e| cannot("read", from, &e))?;
+    if is_same(from, to) {
+        return Err(Failure::usage(format!("{} is both: reading it would be its end", to.display())));
+    }
+    let mut wires = Wires::open(options)?;
+    // Nothing is overwritten before all else is well.
+    let file = File::create(to).map_err(|e| cannot("write", to, &e.into()))?;
+    let pcapng = to.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("pcapng"));
+    let format = if pcapng { Format::PcapNg } else { Format::Pcap };
+    let writer = CaptureWriter::new(BufWriter::new(file), format).map_err(|e| cannot("write", to, &e))?;
+
+    let mut output = Output::of(&options.run);
+    let mode = wires.datapath.mode(0);
+    let text = format!("forwarding {} -> {} (simulated kernel, {mode})", from.display(), to.display());
+    let value = json!({ "event": "ready", "command": "forward", "simulated": true, "mode": mode });
+    output.ready(&text, value).map_err(|e| Failure::output(&e))?;
+
+    let start = Instant::now();
+    let mut counts = Counts::default();
+    let mut replay = Replay { wires: &mut wires, writer, epoch: None, waiting: 0, counts: &mut counts };
+    let result = replay.run(options, reader, stop).map_err(|failure| match failure {
+        Ended::Read(e) => Failure::running_text(format!("cannot go on reading {}: {e}", from.display())),
+        Ended::Write(e) => Failure::running_text(format!("cannot write {}: {e}", to.display())),
+        Ended::Failed(failure) => failure,
+    });
+    let finished = replay.writer.finish().map(drop);
+    let finished = finished.map_err(|e| Failure::running_text(format!("cannot write {}: {e}", to.display())));
+    let directions = Directions { rx: true, tx: true };
+    let result = result.and(finished);
+    let mut outcome = Outcome::new(&mut wires.datapath, start.elapsed(), directions, result);
+    if outcome.failure.is_none() {
+        outcome.failure = wires.check(&outcome, &counts).err();
+    }
+    outcome.print(&mut output, &counts.lines(), &[("capture", counts.json())])
+}
+
+/// Whether writing `to` would destroy `from`.
+fn is_same(from: &Path, to: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let id = |path| fs::metadata(path).ok().map(|data| (data.dev(), data.ino(), data.is_file()));
+        id(from).is_some_and(|(_, _, file)| file) && id(from) == id(to)
+    }
+    #[cfg(not(unix))]
+    {
+        fs::canonicalize(from).is_ok_and(|from| fs::canonicalize(to).is_ok_and(|to| from == to))
+    }
+}
+
+/// A simulated kernel with two cards, and a port on each.
+struct Wires {
+    datapath: Datapath,
+    kernel: SimKernel,
+    backend: Arc<dyn Backend>,
+    input: SimDevice,
+    output: SimDevice,
+    /// Virtual time at which all was open.
+    start: Duration,
+    /// Packets that may wait on the input: its fill ring always has so many frames.
+    most: usize,
+}
+
+impl Wires {
+    fn open(options: &Forward) -> Result<Self, Failure> {
+        let cannot = |e| Failure::cannot_run(format!("cannot make a simulated card: {e}"));
+        let kernel = SimKernel::new(0);
+        let sockets = &options.sockets;
+        let mtu = if sockets.skb || sockets.multi_buffer { MTU } else { NATIVE_MTU };
+        let config = DeviceConfig::default().mtu(mtu);
+        let input = kernel.card(IN, &config).map_err(cannot)?;
+        let output = kernel.card(OUT, &config).map_err(cannot)?;
+        let targets = [IN, OUT].map(|name| Target { name: name.to_owned(), queue: None });
+        let backend = kernel.backend();
+        let request = Request { targets: &targets, need: Need::Both, options: sockets };
+        let (datapath, _) = request.open_on(&backend)?;
+        // Two fill rings; and they are topped up when a quarter is missing.
+        let most = (datapath.account().receiving / 4).clamp(1, sockets.batch.into()) as usize;
+        let start = kernel.time();
+        Ok(Self { datapath, kernel, backend, input, output, start, most })
+    }
+
+    /// That every packet and every frame is where the counters say.
+    fn check(&self, outcome: &Outcome, counts: &Counts) -> Result<(), Failure> {
+        let [input, output] = [0, 1].map(|port| &outcome.ports[port].sample);
+        let lost = input.drops.no_frame + input.drops.rx_ring_full;
+        let sent = output.tx.packets + output.drops.tx_full + output.drops.tx_refused;
+        if counts.read != counts.too_short + input.rx.packets + lost
+            || input.rx.packets != sent
+            || counts.written + output.drops.tx_invalid != output.tx.packets
+        {
+            return Err(Failure::running_text("packets are not accounted for; this is a bug in xsk"));
+        }
+        self.kernel.frames().check().map_err(|e| Failure::running_text(e.to_string()))
+    }
+}
+
+/// What became of the packets.
+#[derive(Debug, Default)]
+struct Counts {
+    read: u64,
+    written: u64,
+    too_short: u64,
+    cut_off: u64,
+}
+
+impl Counts {
+    fn lines(&self) -> Vec<String> {
+        let Self { read, written, too_short, cut_off } = self;
+        let mut line = format!("capture: {} packets read, {} written", grouped(*read), grouped(*written));
+        if *too_short > 0 {
+            line += &format!(", {} too short for an Ethernet header", grouped(*too_short));
+        }
+        if *cut_off > 0 {
+            line += &format!(", {} that the input has the beginning of only", grouped(*cut_off));
+        }
+        vec![line]
+    }
+
+    fn json(&self) -> Value {
+        let Self { read, written, too_short, cut_off } = self;
+        json!({ "read": read, "written": written, "too_short": too_short, "cut_off": cut_off })
+    }
+}
+
+enum Ended {
+    Read(CaptureError),
+    Write(CaptureError),
+    Failed(Failure),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+struct Replay<'a> {
+    wires: &'a mut Wires,
+    writer: CaptureWriter<BufWriter<File>>,
+    /// The time of the first packet.
+    epoch: Option<Duration>,
+    /// Packets that came in and were not looked at.
+    waiting: usize,
+    counts: &'a mut Counts,
+}
+
+impl Replay<'_> {
+    fn run(
+        &mut self,
+        options: &Forward,
+        packets: impl Iterator<Item = Result<CapturedPacket, CaptureError>>,
+        stop: &Stop,
+    ) -> Result<(), Ended> {
+        let result = self.replay(options, packets, stop);
+        // What came in before an error goes out.
+        self.pump().and(result)
+    }
+
+    fn replay(
+        &mut self,
+        options: &Forward,
+        packets: impl Iterator<Item = Result<CapturedPacket, CaptureError>>,
+        stop: &Stop,
+    ) -> Result<(), Ended> {
+        for packet in packets {
+            let packet = packet.map_err(Ended::Read)?;
+            let epoch = *self.epoch.get_or_insert(packet.time);
+            let due = packet.time.saturating_sub(epoch).min(LONGEST);
+            let over = options.run.duration.is_some_and(|duration| due >= duration)
+                || options.run.count.is_some_and(|count| self.counts.read >= count);
+            if over || stop.is_asked() {
+                return Ok(());
+            }
+            self.counts.read += 1;
+            if packet.data.len() < ETHERNET_HEADER {
+                self.counts.too_short += 1;
+                continue;
+            }
+            self.counts.cut_off += u64::from(packet.is_cut_off());
+            let now = || self.wires.kernel.time().saturating_sub(self.wires.start);
+            if due > now() || self.waiting == self.wires.most {
+                self.pump()?;
+                let now = self.wires.kernel.time().saturating_sub(self.wires.start);
+                self.wires.backend.sleep(due.saturating_sub(now));
+            }
+            self.wires.input.inject(0, &packet.data).map_err(|e| Failure::running(&e))?;
+            self.waiting += 1;
+        }
+        Ok(())
+    }
+
+    /// Forwards all that waits, and writes what was sent.
+    fn pump(&mut self) -> Result<(), Ended> {
+        self.waiting = 0;
+        loop {
+            let mut moved = 0;
+            for (from, to) in [(0, 1), (1, 0)] {
+                moved += self.wires.datapath.burst(from, |_| Verdict::Send(to)).map_err(running)?;
+            }
+            while let Some((moment, data)) = self.wires.output.sent_at() {
+                let since = moment.saturating_sub(self.wires.start);
+                let time = self.epoch.unwrap_or_default().saturating_add(since);
+                self.writer.write(&CapturedPacket::new(time, data)).map_err(Ended::Write)?;
+                self.counts.written += 1;
+            }
+            if moved == 0 {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `docs/conformance.md`: every case on every kernel.
+
+use std::fmt::Write;
+use std::fs;
+use std::panic::catch_unwind;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::world::Arm;
+use crate::{CASES, Case, Outcome};
+
+fn path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/conformance.md")
+}
+
+fn heading() -> String {
+    let titles = Arm::ALL.map(Arm::title).join(" | ");
+    format!("| case | {titles} |\n|---|{}", "---|".repeat(Arm::ALL.len()))
+}
+
+/// What the row of a case starts with.
+fn start(case: &Case) -> String {
+    format!("| {} | ", case.name)
+}
+
+/// Runs every case on every kernel. The names of those that failed, and the table.
+fn run_all() -> (Vec<String>, String) {
+    let (mut failed, mut table, mut reasons) = (Vec::new(), heading() + "\n", Vec::new());
+    let mut times = [0.0; Arm::ALL.len()];
+    let mut passed = [0; Arm::ALL.len()];
+    for case in CASES {
+        let cells = Arm::ALL.map(|arm| {
+            let start = Instant::now();
+            let outcome = catch_unwind(|| case.run(arm));
+            times[arm as usize] += start.elapsed().as_secs_f64();
+            match outcome {
+                Ok(Outcome::Passed) => {
+                    passed[arm as usize] += 1;
+                    "passed".to_owned()
+                }
+                Ok(Outcome::Skipped(why)) => {
+                    let known = reasons.iter().position(|reason| *reason == why);
+                    let note = known.unwrap_or_else(|| {
+                        reasons.push(why);
+                        reasons.len() - 1
+                    });
+                    format!("skipped ({})", note + 1)
+                }
+                Err(_) => {
+                    failed.push(format!("{} on {}", case.name, arm.title()));
+                    "**failed**".to_owned()
+                }
+            }
+        });
+        let _ = writeln!(table, "{}{} |", start(case), cells.join(" | "));
+    }
+    let _ = writeln!(table, "| passed | {} |", passed.map(|count| count.to_string()).join(" | "));
+    let _ = writeln!(table, "| seconds | {} |\n", times.map(|time| format!("{time:.1}")).join(" | "));
+    for (note, reason) in reasons.iter().enumerate() {
+        let _ = writeln!(table, "{}. {reason}", note + 1);
+    }
+    (failed, table)
+}
+
+fn page(table: &str) -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim().split('-').next().unwrap_or_default();
+    format!(
+        "# Conformance\n\n\
+         The cases of the kernel's own AF_XDP tests (`tools/testing/selftests/bpf/test_xsk.c`), by the kernel's names, each\n\
+         written once and run on every kernel there is: the simulated one, and Linux {release} over a veth pair, each with\n\
+         XDP programs in SKB and in native mode, in copy mode. This page is written by the test run:\n\n\
+         ```sh\nXSK_WRITE_TABLE=1 cargo test -p xsk-tests --test conformance table\n```\n\n{table}"
+    )
+}
+
+/// With `XSK_WRITE_TABLE=1`, writes the table; otherwise checks that it has these cases and these skips.
+#[test]
+fn table() {
+    if std::env::var_os("XSK_WRITE_TABLE").is_some_and(|value| value == "1") {
+        let (failed, table) = run_all();
+        let path = path();
+        fs::create_dir_all(path.parent().expect("a directory")).expect("the directory docs");
+        fs::write(&path, page(&table)).expect("the page");
+        assert!(failed.is_empty(), "{failed:?}");
+        return;
+    }
+    let page = fs::read_to_string(path()).expect("the page, which XSK_WRITE_TABLE=1 writes");
+    assert!(page.contains(&heading()), "the table has other columns: write it with XSK_WRITE_TABLE=1");
+    let rows = page.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let rows: Vec<_> = rows.take_while(|line| !line.starts_with("| passed")).collect();
+    let starts: Vec<_> = CASES.iter().map(start).collect();
+    assert_eq!(rows.len(), starts.len(), "the table has other cases: write it with XSK_WRITE_TABLE=1");
+    for ((case, start), row) in CASES.iter().zip(&starts).zip(rows) {
+        assert!(
+            row.starts_with(start),
+            "{row:?} instead of {start:?}: write the table with XSK_WRITE_TABLE=1"
+        );
+        let result = if case.skip().is_some() { "skipped" } else { "passed" };
+        let cells: Vec<_> = row.trim_matches('|').split('|').skip(1).map(str::trim).collect();
+        assert_eq!(cells.len(), Arm::ALL.len(), "{row}");
+        assert!(cells.iter().all(|cell| cell.starts_with(result)), "not all of {:?}: {row}", result);
+    }
+}

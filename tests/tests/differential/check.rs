@@ -1,0 +1,153 @@
+//! One history on one kernel, or on two.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use xsk_sim::Crash;
+
+use super::guard::Guard;
+use super::net::{LinuxNets, Net, SimNet};
+use super::op::{History, Op, UMEMS};
+use super::player::{Player, Seen};
+use super::tally::Tally;
+
+/// Where the kernels part.
+#[derive(Debug)]
+pub(crate) struct Divergence {
+    step: usize,
+    op: Op,
+    what: String,
+    simulated: String,
+    linux: String,
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { step, op, what, simulated, linux } = self;
+        write!(f, "operation {step}, {op:?}: {what}\nsimulated: {simulated}\n    Linux: {linux}")
+    }
+}
+
+/// A history on the simulated kernel alone; the crash that it came to. `guarded`: what the guard refuses is left out.
+pub(crate) fn on_the_simulator(history: &History, guarded: bool) -> Option<Crash> {
+    let net = SimNet::new(history.place);
+    {
+        let mut player = Player::new(&net);
+        let mut guard = Guard::new(history.place);
+        for op in &history.ops {
+            if guarded && guard.refuses(op).is_some() {
+                continue;
+            }
+            // Memory that is not the test's is not tried.
+            if matches!(op, Op::Register { .. } | Op::Ring { .. }) && guard.refuses(op).is_some() {
+                continue;
+            }
+            let answer = player.apply(op, None);
+            guard.done(op, answer.is_ok());
+            if net.kernel.check().is_err() {
+                break;
+            }
+        }
+    }
+    net.kernel.take_crash()
+}
+
+/// A history on both kernels.
+pub(crate) fn on_both(nets: &LinuxNets, history: &History, tally: &mut Tally) -> Result<(), Box<Divergence>> {
+    let simulated_net = SimNet::new(history.place);
+    let linux_net = nets.get(history.place);
+    let (mut simulated, mut linux) = (Player::new(&simulated_net), Player::new(&*linux_net));
+    let mut guard = Guard::new(history.place);
+    let mut bound = false;
+    tally.histories += 1;
+    for (step, op) in history.ops.iter().enumerate() {
+        let diverges = |what: &str, simulated: String, linux: String| {
+            nets.hurry();
+            Box::new(Divergence { step, op: op.clone(), what: what.into(), simulated, linux })
+        };
+        if guard.is_left_open(op) {
+            continue;
+        }
+        if let Some(reason) = guard.refuses(op) {
+            *tally.refused.entry(reason).or_default() += 1;
+            continue;
+        }
+        // The simulator goes first: what it calls a crash never gets to Linux.
+        let expected = simulated.apply(op, None);
+        if let Some(crash) = simulated_net.kernel.take_crash() {
+            return Err(diverges("the guard let a crash through", crash.to_string(), "not asked".into()));
+        }
+        let answer = linux.apply(op, Some(&expected));
+        if answer != expected {
+            return Err(diverges("the answer", format!("{expected:?}"), format!("{answer:?}")));
+        }
+        guard.done(op, answer.is_ok());
+        compare(&mut simulated, &mut linux, linux_net.patience(), tally)
+            .map_err(|(what, a, b)| diverges(&what, a, b))?;
+
+        tally.operations += 1;
+        tally.after_bind += u64::from(bound);
+        *tally.answers.entry((op.call(), answer.errno())).or_default() += 1;
+        bound |= matches!(op, Op::Bind { .. }) && answer.is_ok();
+    }
+    let rx = simulated.look().sockets.iter().filter_map(|socket| socket.rings[0].as_ref());
+    tally.received += rx.map(|ring| u64::from(ring.producer)).sum::<u64>();
+    Ok(())
+}
+
+type Difference = (String, String, String);
+
+/// Compares all that can be seen, once Linux is quiet.
+fn compare(
+    simulated: &mut Player<'_>,
+    linux: &mut Player<'_>,
+    patience: Duration,
+    tally: &mut Tally,
+) -> Result<(), Difference> {
+    let start = Instant::now();
+    let expected = simulated.look();
+    while linux.look() != expected {
+        if start.elapsed() > patience {
+            return Err(difference(expected, linux.look()));
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    tally.passed += expected.arrived.iter().map(|frames| frames.len() as u64).sum::<u64>();
+    for umem in 0..UMEMS {
+        let (expected, found) = (simulated.memory(umem), linux.memory(umem));
+        if expected != found {
+            let at = expected.iter().zip(&found).position(|(a, b)| a != b).unwrap_or_default();
+            let part = |bytes: &[u8]| format!("{:x?}", &bytes[at..bytes.len().min(at + 16)]);
+            return Err((format!("UMEM {umem} from byte {at}"), part(&expected), part(&found)));
+        }
+    }
+    Ok(())
+}
+
+/// The first thing that differs.
+fn difference(simulated: &Seen, linux: &Seen) -> Difference {
+    for (s, (a, b)) in simulated.sockets.iter().zip(&linux.sockets).enumerate() {
+        if a.statistics != b.statistics {
+            return (
+                format!("statistics of {s}"),
+                format!("{:?}", a.statistics),
+                format!("{:?}", b.statistics),
+            );
+        }
+        for (name, (a, b)) in ["RX", "TX", "fill", "completion"].iter().zip(a.rings.iter().zip(&b.rings)) {
+            if a != b {
+                return (format!("{name} ring of {s}"), format!("{a:x?}"), format!("{b:x?}"));
+            }
+        }
+    }
+    let short = |frames: &[Vec<Vec<u8>>; 2]| {
+        let frames = frames.each_ref().map(|frames| {
+            frames
+                .iter()
+                .map(|frame| format!("{} {:x?}", frame.len(), &frame[..frame.len().min(16)]))
+                .collect::<Vec<_>>()
+        });
+        format!("{frames:?}")
+    };
+    ("frames that came to the stacks".into(), short(&simulated.arrived), short(&linux.arrived))
+}

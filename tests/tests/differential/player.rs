@@ -1,0 +1,332 @@
+//! Does operations on one kernel, and says what can be seen of them.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use xsk::backend::{Backend, Handle, Mapping, PageSize, Poll, PollEvents};
+use xsk_core::abi::{
+    Pod, SOL_XDP, XDP_MMAP_OFFSETS, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_RX_RING, XDP_STATISTICS,
+    XDP_TX_RING, XDP_UMEM_COMPLETION_RING, XDP_UMEM_FILL_RING, XDP_UMEM_PGOFF_COMPLETION_RING,
+    XDP_UMEM_PGOFF_FILL_RING, XDP_UMEM_REG, sockaddr_xdp, xdp_mmap_offsets, xdp_statistics,
+};
+
+use super::net::Net;
+use super::op::{MEMORY, Op, RingKind, SOCKETS, Start, To, UMEMS, With};
+use super::ring::{Entry, Ring};
+
+const EBUSY: i32 = 16;
+const EBADF: u32 = 1 << 20 | 77;
+
+/// What a call returned: an errno, or a number and bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Errno(i32),
+    /// The simulator does not model it, or says that Linux would have crashed.
+    Refused(String),
+    Ok(i64, Vec<u8>),
+}
+
+impl Answer {
+    fn of<T>(result: io::Result<T>, value: impl FnOnce(T) -> (i64, Vec<u8>)) -> Self {
+        match result {
+            Ok(ok) => {
+                let (number, bytes) = value(ok);
+                Self::Ok(number, bytes)
+            }
+            Err(e) => e.raw_os_error().map_or_else(|| Self::Refused(e.to_string()), Self::Errno),
+        }
+    }
+
+    fn unit(result: io::Result<()>) -> Self {
+        Self::of(result, |()| (0, Vec::new()))
+    }
+
+    pub(crate) fn is_ok(&self) -> bool {
+        matches!(self, Self::Ok(..))
+    }
+
+    /// 0 for success, -1 for what is no errno.
+    pub(crate) fn errno(&self) -> i32 {
+        match self {
+            Self::Errno(errno) => *errno,
+            Self::Refused(_) => -1,
+            Self::Ok(..) => 0,
+        }
+    }
+}
+
+/// What can be seen of a ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SeenRing {
+    pub(crate) producer: u32,
+    pub(crate) consumer: u32,
+    pub(crate) flags: u32,
+    /// Of rings that the kernel writes.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// What can be seen of a socket.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct SeenSocket {
+    pub(crate) rings: [Option<SeenRing>; 4],
+    pub(crate) statistics: xdp_statistics,
+}
+
+/// What can be seen of a kernel, besides memory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Seen {
+    pub(crate) sockets: Vec<SeenSocket>,
+    /// Frames that came to the stacks since the operation began.
+    pub(crate) arrived: [Vec<Vec<u8>>; 2],
+}
+
+/// A socket under test. Rings first: they are unmapped before it is closed.
+#[derive(Default)]
+struct Slot {
+    rings: [Option<Ring>; 4],
+    handle: Option<Handle>,
+}
+
+/// One of the two kernels, with the sockets of a history.
+pub(crate) struct Player<'a> {
+    net: &'a dyn Net,
+    kernel: Arc<dyn Backend>,
+    slots: Vec<Slot>,
+    memory: Vec<Mapping>,
+    seen: Seen,
+    /// Counts injected frames, so that they differ.
+    injected: u8,
+}
+
+impl Drop for Player<'_> {
+    fn drop(&mut self) {
+        for slot in &mut self.slots {
+            slot.rings = Default::default();
+            slot.handle.into_iter().for_each(|handle| self.kernel.close(handle));
+        }
+    }
+}
+
+impl<'a> Player<'a> {
+    pub(crate) fn new(net: &'a dyn Net) -> Self {
+        let kernel = net.kernel();
+        let memory: Vec<Mapping> = (0..UMEMS)
+            .map(|_| kernel.mmap_memory(MEMORY as usize, PageSize::Normal).expect("memory"))
+            .collect();
+        for (n, memory) in memory.iter().enumerate() {
+            // An EtherType of these bytes means nothing to anyone, wherever in the memory a frame starts.
+            let line = |line: usize| [0x90 | ((line + n) % 8 * 2) as u8; 64];
+            for at in 0..memory.len() / 64 {
+                // SAFETY: within the mapping, of any alignment; the kernel has not heard of it yet.
+                unsafe { memory.as_ptr().cast::<[u8; 64]>().add(at).write(line(at)) };
+            }
+        }
+        let slots = (0..SOCKETS).map(|_| Slot::default()).collect();
+        let mut player = Self { net, kernel, slots, memory, seen: Seen::default(), injected: 0 };
+        (0..SOCKETS).for_each(|s| player.open(s));
+        player
+    }
+
+    fn open(&mut self, s: usize) {
+        self.slots[s].handle = Some(self.kernel.socket().expect("a socket"));
+    }
+
+    fn handle(&self, s: usize) -> Handle {
+        self.slots[s].handle.expect("an open socket")
+    }
+
+    fn ring(&self, s: usize, ring: RingKind) -> Option<&Ring> {
+        self.slots[s].rings[ring as usize].as_ref()
+    }
+
+    /// Does an operation. `expected`: the other kernel's answer.
+    pub(crate) fn apply(&mut self, op: &Op, expected: Option<&Answer>) -> Answer {
+        self.seen.arrived = Default::default();
+        let start = Instant::now();
+        loop {
+            let answer = self.call(op);
+            // The sockets that were closed last may not be gone yet (section 15.4).
+            let early = matches!(op, Op::Bind { .. }) && answer == Answer::Errno(EBUSY);
+            let waits = early && expected.is_some_and(|expected| *expected != answer);
+            if !waits || start.elapsed() > 4 * self.net.patience() {
+                self.net.settle();
+                return answer;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn call(&mut self, op: &Op) -> Answer {
+        let kernel = Arc::clone(&self.kernel);
+        match op {
+            Op::Register { s, umem, start, reg, take } => {
+                let memory = self.memory[*umem].as_ptr().as_ptr() as u64;
+                let addr = match start {
+                    Start::Memory => memory,
+                    Start::Off(bytes) => memory + bytes,
+                    Start::Null => 0,
+                };
+                let mut reg = *reg;
+                reg.addr = addr;
+                Answer::unit(kernel.setsockopt(
+                    self.handle(*s),
+                    SOL_XDP,
+                    XDP_UMEM_REG,
+                    &reg.as_bytes()[..*take],
+                ))
+            }
+            Op::Ring { s, ring, entries, take } => self.make_ring(*s, *ring, *entries, *take),
+            Op::Map { s, offset, len } => {
+                Answer::unit(kernel.mmap_ring(self.handle(*s), *offset, *len).map(drop))
+            }
+            Op::Bind { s, family, to, queue, flags, with } => {
+                let address = sockaddr_xdp {
+                    sxdp_family: *family,
+                    sxdp_flags: *flags,
+                    sxdp_ifindex: match to {
+                        To::End(end) => self.net.index(*end),
+                        To::Nothing => 0,
+                        To::Nobody => 99_999,
+                    },
+                    sxdp_queue_id: *queue,
+                    sxdp_shared_umem_fd: match with {
+                        With::Nobody => 0,
+                        With::Socket(of) => self.handle(*of).0 as u32,
+                        With::Closed => EBADF,
+                        With::Map => self.net.map(0).0 as u32,
+                    },
+                };
+                Answer::unit(kernel.bind(self.handle(*s), &address))
+            }
+            Op::MapUpdate { s, end, key } => {
+                Answer::unit(kernel.xskmap_update(self.net.map(*end), *key, self.handle(*s)))
+            }
+            Op::MapDelete { end, key } => Answer::unit(kernel.xskmap_delete(self.net.map(*end), *key)),
+            Op::Write { umem, at, bytes } => {
+                let memory = &self.memory[*umem];
+                assert!(at + bytes.len() <= memory.len());
+                // SAFETY: within the mapping; the kernel moves within the calls of this thread only.
+                unsafe {
+                    let to = memory.as_ptr().as_ptr().add(*at);
+                    std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+                }
+                Answer::Ok(0, Vec::new())
+            }
+            Op::Fill { s, entries } => {
+                let pushed = self.ring(*s, RingKind::Fill).map_or(0, |ring| ring.push(entries));
+                Answer::Ok(pushed.into(), Vec::new())
+            }
+            Op::Send { s, descs, kick } => {
+                let pushed = self.ring(*s, RingKind::Tx).map_or(0, |ring| ring.push(descs));
+                if *kick {
+                    return Answer::unit(kernel.sendto(self.handle(*s)));
+                }
+                Answer::Ok(pushed.into(), Vec::new())
+            }
+            Op::Kick { s } => Answer::unit(kernel.sendto(self.handle(*s))),
+            Op::Wake { s } => Answer::unit(kernel.recvfrom(self.handle(*s))),
+            Op::Poll { s, events } => {
+                let events = PollEvents::from_bits_retain(*events);
+                let mut polls = [Poll { socket: self.handle(*s), events, ready: PollEvents::empty() }];
+                let result = kernel.poll(&mut polls, 0);
+                Answer::of(result, |count| (count as i64, polls[0].ready.bits().to_ne_bytes().to_vec()))
+            }
+            Op::Inject { end, len, count } => {
+                for _ in 0..*count {
+                    self.injected = self.injected.wrapping_add(1);
+                    // As in memory: nobody answers this.
+                    self.net.inject(*end, &vec![0xa0 | ((self.injected % 8) * 2); *len]);
+                }
+                Answer::Ok(0, Vec::new())
+            }
+            Op::Receive { s, max } => self.take(*s, RingKind::Rx, *max),
+            Op::Complete { s, max } => self.take(*s, RingKind::Completion, *max),
+            Op::SetOption { s, level, name, value } => {
+                Answer::unit(kernel.setsockopt(self.handle(*s), *level, *name, value))
+            }
+            Op::GetOption { s, level, name, len } => {
+                let mut bytes = vec![0; *len];
+                let result = kernel.getsockopt(self.handle(*s), *level, *name, &mut bytes);
+                Answer::of(result, |got| (got as i64, bytes))
+            }
+            Op::Link { end, up } => {
+                self.net.set_up(*end, *up);
+                Answer::Ok(0, Vec::new())
+            }
+            Op::Close { s } => {
+                self.slots[*s].rings = Default::default();
+                kernel.close(self.handle(*s));
+                self.open(*s);
+                Answer::Ok(0, Vec::new())
+            }
+        }
+    }
+
+    fn make_ring(&mut self, s: usize, ring: RingKind, entries: u32, take: usize) -> Answer {
+        let (name, offset, size) = match ring {
+            RingKind::Rx => (XDP_RX_RING, XDP_PGOFF_RX_RING, 16),
+            RingKind::Tx => (XDP_TX_RING, XDP_PGOFF_TX_RING, 16),
+            RingKind::Fill => (XDP_UMEM_FILL_RING, XDP_UMEM_PGOFF_FILL_RING, 8),
+            RingKind::Completion => (XDP_UMEM_COMPLETION_RING, XDP_UMEM_PGOFF_COMPLETION_RING, 8),
+        };
+        let handle = self.handle(s);
+        let mut value = entries.to_ne_bytes().to_vec();
+        value.resize(take, 0xff);
+        let answer = Answer::unit(self.kernel.setsockopt(handle, SOL_XDP, name, &value));
+        if !answer.is_ok() {
+            return answer;
+        }
+        let mut offsets = xdp_mmap_offsets::default();
+        let got = self.kernel.getsockopt(handle, SOL_XDP, XDP_MMAP_OFFSETS, offsets.as_bytes_mut());
+        assert_eq!(got.expect("offsets"), 128);
+        let at = [offsets.rx, offsets.tx, offsets.fr, offsets.cr][ring as usize];
+        let len = at.desc as usize + entries as usize * size;
+        let mapping = self.kernel.mmap_ring(handle, offset, len).expect("a ring that was just made");
+        self.slots[s].rings[ring as usize] = Some(Ring::new(mapping, at, entries, size));
+        answer
+    }
+
+    fn take(&self, s: usize, ring: RingKind, max: u32) -> Answer {
+        let taken = self.ring(s, ring).map_or(0, |ring| ring.take(max));
+        Answer::Ok(taken.into(), Vec::new())
+    }
+
+    /// What can be seen now.
+    pub(crate) fn look(&mut self) -> &Seen {
+        for (end, arrived) in self.seen.arrived.iter_mut().enumerate() {
+            arrived.extend(self.net.arrived(end));
+        }
+        self.seen.sockets = self.slots.iter().map(|slot| self.look_at(slot)).collect();
+        &self.seen
+    }
+
+    fn look_at(&self, slot: &Slot) -> SeenSocket {
+        let handle = slot.handle.expect("an open socket");
+        let mut statistics = xdp_statistics::default();
+        // A simulated kernel that has crashed says nothing; its call did.
+        let _ = self.kernel.getsockopt(handle, SOL_XDP, XDP_STATISTICS, statistics.as_bytes_mut());
+        let mut rings: [Option<SeenRing>; 4] = Default::default();
+        for (kind, (seen, ring)) in rings.iter_mut().zip(&slot.rings).enumerate() {
+            let kernel_writes = kind == RingKind::Rx as usize || kind == RingKind::Completion as usize;
+            *seen = ring.as_ref().map(|ring| SeenRing {
+                producer: ring.producer(),
+                consumer: ring.consumer(),
+                flags: ring.flags(),
+                entries: if kernel_writes { ring.pending() } else { Vec::new() },
+            });
+        }
+        SeenSocket { rings, statistics }
+    }
+
+    /// The bytes of a UMEM.
+    pub(crate) fn memory(&self, umem: usize) -> Vec<u8> {
+        let memory = &self.memory[umem];
+        let mut bytes = vec![0; memory.len()];
+        // SAFETY: both are as long; the kernel moves within the calls of this thread only.
+        unsafe {
+            std::ptr::copy_nonoverlapping(memory.as_ptr().as_ptr(), bytes.as_mut_ptr(), bytes.len());
+        }
+        bytes
+    }
+}
