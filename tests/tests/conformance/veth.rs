@@ -65,6 +65,23 @@ impl World for VethWorld {
         self.end(end).1.recv(Duration::from_millis(500)).expect("a tap")
     }
 
+    fn refuses_ring_parameters(&self) -> Option<i32> {
+        const SIOCETHTOOL: libc::Ioctl = 0x8946;
+        const ETHTOOL_GRINGPARAM: u32 = 0x10;
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        // struct ethtool_ringparam: the command and eight numbers.
+        let mut parameters = [ETHTOOL_GRINGPARAM, 0, 0, 0, 0, 0, 0, 0, 0];
+        // SAFETY: ifreq is plain old data, of which all zeros are a value.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(self.name(End::A).to_bytes()) {
+            *to = *from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_data = parameters.as_mut_ptr().cast();
+        // SAFETY: a whole ifreq, whose data is the whole struct of its command; both live through the call.
+        let answer = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+        if answer == 0 { None } else { std::io::Error::last_os_error().raw_os_error() }
+    }
+
     fn concurrent(&self) -> bool {
         true
     }

@@ -99,6 +99,11 @@ pub trait World {
     /// Lets the kernel finish what it has begun.
     fn settle(&self);
 
+    /// The errno with which an end answers `ethtool -g`. A simulated device has no ring parameters.
+    fn refuses_ring_parameters(&self) -> Option<i32> {
+        Some(libc::EOPNOTSUPP)
+    }
+
     /// The law of the frames, where the kernel can be asked.
     fn check_frames(&self) {}
 }
