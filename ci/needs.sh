@@ -44,6 +44,11 @@ missing_for_libxdp() {
     fi
 }
 
+# Debian's names of the packages that ci/instructions needs.
+missing_to_count() {
+    have valgrind || echo valgrind
+}
+
 # The Rust targets that are not installed.
 missing_targets() {
     local libraries target

@@ -1,1 +1,9 @@
-//! Benchmarks of xsk: see `benches/`. Run them with `cargo bench -p xsk-benches`.
+//! What the benchmarks of xsk share: the rings and who stands at their other end, and what is measured.
+//!
+//! `cargo bench -p xsk-benches` times; `./ci/instructions` counts instructions, which is what a change is judged by on a
+//! machine with other things to do.
+
+pub mod case;
+pub mod counterpart;
+pub mod rings;
+pub mod valgrind;

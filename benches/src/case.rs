@@ -1,0 +1,96 @@
+//! The cases whose instructions are counted. What is to be counted is added to [`all`].
+
+use std::fmt;
+
+use crate::counterpart::Counterpart;
+use crate::rings::{Floor, User, moves, simulated_core, simulated_ring_tier, step};
+
+/// Packets that move at once.
+pub const BATCHES: [u32; 5] = [1, 4, 16, 64, 256];
+
+/// Something that moves packets, a batch a round.
+pub struct Case {
+    /// Whose code.
+    pub who: &'static str,
+    /// What it does.
+    pub what: &'static str,
+    /// Packets of a round.
+    pub batch: u32,
+    /// Whether it has a budget. What is counted for scale has none: it is not this project's code.
+    pub has_budget: bool,
+    rounds: Box<dyn FnMut(u32)>,
+}
+
+impl Case {
+    /// A case. `rounds` does so many rounds.
+    pub fn new(who: &'static str, what: &'static str, batch: u32, rounds: impl FnMut(u32) + 'static) -> Self {
+        Self { who, what, batch, has_budget: true, rounds: Box::new(rounds) }
+    }
+
+    /// The same without a budget.
+    pub fn for_scale(self) -> Self {
+        Self { has_budget: false, ..self }
+    }
+
+    /// Moves `packets`, which is a multiple of the batch.
+    pub fn run(&mut self, packets: u32) {
+        (self.rounds)(packets / self.batch);
+    }
+
+    /// The name by which a budget knows it.
+    pub fn name(&self) -> String {
+        format!("{} {} {}", self.who, self.what, self.batch)
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Case").field(&self.name()).finish()
+    }
+}
+
+/// Every case.
+pub fn all() -> Vec<Case> {
+    let mut cases: Vec<_> = BATCHES.into_iter().map(floor).collect();
+    rings("core", &mut cases, simulated_core);
+    rings("ring", &mut cases, simulated_ring_tier);
+    cases
+}
+
+fn floor(batch: u32) -> Case {
+    let mut floor = Floor::default();
+    Case::new("copy", "cycle", batch, move |rounds| {
+        for _ in 0..rounds {
+            floor.forward(batch);
+        }
+    })
+    .for_scale()
+}
+
+/// The four rings of a user, together and one by one. The counts include the kernel's half: a store for each ring and round.
+pub fn rings<U: User + 'static>(
+    who: &'static str,
+    cases: &mut Vec<Case>,
+    open: impl Fn() -> (U, Counterpart),
+) {
+    for batch in BATCHES {
+        cases.push(case(who, "cycle", batch, open(), step));
+        cases.extend(moves().map(|(what, round)| case(who, what, batch, open(), round)));
+    }
+}
+
+/// Rounds from an odd index on: batches then wrap around the end of the ring as they do in life.
+fn case<U: User + 'static>(
+    who: &'static str,
+    what: &'static str,
+    batch: u32,
+    (mut user, mut kernel): (U, Counterpart),
+    round: impl Fn(&mut U, &mut Counterpart, u32) -> u32 + 'static,
+) -> Case {
+    assert_eq!(step(&mut user, &mut kernel, 3), 3);
+    Case::new(who, what, batch, move |rounds| {
+        for _ in 0..rounds {
+            assert!(round(&mut user, &mut kernel, batch) == batch, "a ring moved less than the batch");
+        }
+    })
+}

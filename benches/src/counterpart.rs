@@ -1,0 +1,126 @@
+//! The kernel's halves of a socket's rings, moved by the benchmark.
+//!
+//! The rings are those of an open socket, mapped a second time. No packet ever reaches the socket and nobody wakes it, so
+//! its kernel never looks at them, and the counterpart of every library that is measured is the same: one store for a
+//! ring and batch. The slots that the kernel writes are written once, before the measurement.
+
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use xsk::backend::{Backend, Handle, Mapping};
+use xsk_core::abi::{
+    Pod, SOL_XDP, XDP_MMAP_OFFSETS, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_UMEM_PGOFF_COMPLETION_RING,
+    XDP_UMEM_PGOFF_FILL_RING, xdp_desc, xdp_mmap_offsets, xdp_ring_offset,
+};
+use xsk_core::ring::Mapped;
+
+/// Entries of each ring.
+pub const ENTRIES: u32 = 2048;
+/// Bytes of a frame.
+pub const FRAME_SIZE: u32 = 4096;
+/// Frames of a UMEM: one for each entry.
+pub const FRAMES: u32 = ENTRIES;
+/// Where received data starts in a frame.
+pub const HEADROOM: u32 = 256;
+/// Bytes of a packet.
+const LEN: u32 = 64;
+
+/// The kernel's half of one ring.
+#[derive(Debug)]
+pub struct Half {
+    index: u32,
+    word: NonNull<AtomicU32>,
+    _memory: Mapping,
+}
+
+impl Half {
+    /// The kernel consumes or produces `count` entries.
+    #[inline(always)]
+    pub fn moves(&mut self, count: u32) {
+        self.index = self.index.wrapping_add(count);
+        // SAFETY: the word is in the mapping that this value keeps, aligned, and only accessed atomically.
+        unsafe { self.word.as_ref() }.store(self.index, Ordering::Release);
+    }
+}
+
+/// The kernel's halves of the four rings.
+#[derive(Debug)]
+pub struct Counterpart {
+    /// Produces.
+    pub rx: Half,
+    /// Consumes.
+    pub tx: Half,
+    /// Consumes.
+    pub fill: Half,
+    /// Produces.
+    pub completion: Half,
+}
+
+impl Counterpart {
+    /// Maps the rings of a bound socket, of [`ENTRIES`] entries each, and names a frame in each slot that a kernel writes.
+    ///
+    /// # Panics
+    /// If they cannot be mapped.
+    pub fn new(backend: &dyn Backend, socket: Handle) -> Self {
+        let at = offsets(backend, socket);
+        let addr = |i: u32| u64::from(i % FRAMES * FRAME_SIZE + HEADROOM);
+        let descs: Vec<_> = (0..ENTRIES).map(|i| xdp_desc { addr: addr(i), len: LEN, options: 0 }).collect();
+        let addrs: Vec<_> = (0..ENTRIES).map(addr).collect();
+        let map = |offset, len| backend.mmap_ring(socket, offset, len).expect("a mapping");
+        let desc_ring =
+            |offset, at: &xdp_ring_offset| map(offset, Mapped::<xdp_desc, ()>::bytes(at, ENTRIES));
+        let addr_ring = |offset, at: &xdp_ring_offset| map(offset, Mapped::<u64, ()>::bytes(at, ENTRIES));
+        let rx = desc_ring(XDP_PGOFF_RX_RING, &at.rx);
+        let completion = addr_ring(XDP_UMEM_PGOFF_COMPLETION_RING, &at.cr);
+        write_slots(&rx, &at.rx, &descs);
+        write_slots(&completion, &at.cr, &addrs);
+        Self {
+            rx: half(rx, at.rx.producer),
+            tx: half(desc_ring(XDP_PGOFF_TX_RING, &at.tx), at.tx.consumer),
+            fill: half(addr_ring(XDP_UMEM_PGOFF_FILL_RING, &at.fr), at.fr.consumer),
+            completion: half(completion, at.cr.producer),
+        }
+    }
+
+    /// The kernel receives `count` packets, and has sent as many frames.
+    #[inline(always)]
+    pub fn gives(&mut self, count: u32) {
+        self.rx.moves(count);
+        self.completion.moves(count);
+    }
+
+    /// The kernel takes `count` entries each off the TX and fill rings, which must be there.
+    #[inline(always)]
+    pub fn takes(&mut self, count: u32) {
+        self.tx.moves(count);
+        self.fill.moves(count);
+    }
+}
+
+/// Where the words of a socket's rings are.
+///
+/// # Panics
+/// If the kernel does not say.
+pub fn offsets(backend: &dyn Backend, socket: Handle) -> xdp_mmap_offsets {
+    let mut at = xdp_mmap_offsets::default();
+    let len = backend.getsockopt(socket, SOL_XDP, XDP_MMAP_OFFSETS, at.as_bytes_mut()).expect("offsets");
+    assert_eq!(len, size_of_val(&at), "a kernel before 5.4");
+    at
+}
+
+fn half(memory: Mapping, word: u64) -> Half {
+    assert!(word as usize + size_of::<AtomicU32>() <= memory.len());
+    // SAFETY: within the mapping (asserted).
+    let word = unsafe { memory.as_ptr().byte_add(word as usize) }.cast::<AtomicU32>();
+    // SAFETY: in the mapping, which is page aligned, at an offset that a kernel aligned; only accessed atomically.
+    let index = unsafe { word.as_ref() }.load(Ordering::Acquire);
+    Half { index, word, _memory: memory }
+}
+
+fn write_slots<T: Copy>(memory: &Mapping, at: &xdp_ring_offset, slots: &[T]) {
+    assert!(at.desc as usize + size_of_val(slots) <= memory.len());
+    // SAFETY: within the mapping (asserted), aligned as the kernel places slots.
+    let first = unsafe { memory.as_ptr().byte_add(at.desc as usize) }.cast::<T>();
+    // SAFETY: as above; the ring is empty, so that its slots are the kernel's, which this stands in for.
+    unsafe { first.copy_from_nonoverlapping(NonNull::from(slots).cast(), slots.len()) };
+}
