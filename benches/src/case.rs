@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use xsk::config::XdpFlags;
+
 use crate::counterpart::Counterpart;
 use crate::rings::{Floor, User, moves, simulated_core, simulated_ring_tier, step};
+use crate::sim::{self, Forward, Program};
 
 /// Packets that move at once.
 pub const BATCHES: [u32; 5] = [1, 4, 16, 64, 256];
@@ -18,18 +21,25 @@ pub struct Case {
     pub batch: u32,
     /// Whether it has a budget. What is counted for scale has none: it is not this project's code.
     pub has_budget: bool,
+    /// What a budget is more than the count that it is made from, as a factor.
+    pub room: f64,
     rounds: Box<dyn FnMut(u32)>,
 }
 
 impl Case {
     /// A case. `rounds` does so many rounds.
     pub fn new(who: &'static str, what: &'static str, batch: u32, rounds: impl FnMut(u32) + 'static) -> Self {
-        Self { who, what, batch, has_budget: true, rounds: Box::new(rounds) }
+        Self { who, what, batch, has_budget: true, room: 1.0, rounds: Box::new(rounds) }
     }
 
     /// The same without a budget.
     pub fn for_scale(self) -> Self {
         Self { has_budget: false, ..self }
+    }
+
+    /// The same with a budget that leaves room, for code that is not tuned to the last instruction.
+    pub fn with_room(self, room: f64) -> Self {
+        Self { room, ..self }
     }
 
     /// Moves `packets`, which is a multiple of the batch.
@@ -54,7 +64,19 @@ pub fn all() -> Vec<Case> {
     let mut cases: Vec<_> = BATCHES.into_iter().map(floor).collect();
     rings("core", &mut cases, simulated_core);
     rings("ring", &mut cases, simulated_ring_tier);
+    cases.extend(sim::CASES.map(|(name, mode, program)| simulated(name, mode, program)));
     cases
+}
+
+/// A forward loop on the simulated kernel, which is nearly all that is counted.
+fn simulated(name: &'static str, mode: XdpFlags, program: Program) -> Case {
+    let mut forward = Forward::new(mode, program);
+    let rounds = move |rounds| {
+        for _ in 0..rounds {
+            forward.step();
+        }
+    };
+    Case::new("sim", name, sim::BATCH, rounds).with_room(1.1)
 }
 
 fn floor(batch: u32) -> Case {

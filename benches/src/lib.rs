@@ -1,4 +1,5 @@
-//! What the benchmarks of xsk share: the rings and who stands at their other end, and what is measured.
+//! What the benchmarks of xsk share: the rings and who stands at their other end, programs on a simulated kernel, and what is
+//! measured.
 //!
 //! `cargo bench -p xsk-benches` times; `./ci/instructions` counts instructions, which is what a change is judged by on a
 //! machine with other things to do.
@@ -6,4 +7,5 @@
 pub mod case;
 pub mod counterpart;
 pub mod rings;
+pub mod sim;
 pub mod valgrind;

@@ -38,7 +38,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
                 .map(|line| format!("{line}\n"))
                 .collect();
             for row in measure()?.iter().filter(|row| row.has_budget) {
-                text += &format!("{:24}{:8.2}\n", row.name, row.count);
+                text += &format!("{:24}{:8.2}\n", row.name, row.count * row.room);
             }
             fs::write(BUDGET, text)?;
             Ok(ExitCode::SUCCESS)
@@ -54,6 +54,7 @@ struct Row {
     /// Instructions per packet.
     count: f64,
     has_budget: bool,
+    room: f64,
 }
 
 /// Under valgrind: the counts are those between the marks.
@@ -78,6 +79,7 @@ fn measure() -> Result<Vec<Row>, Box<dyn Error>> {
         name: case.name(),
         count: (pair[1] as f64 - pair[0] as f64) / f64::from(PACKETS),
         has_budget: case.has_budget,
+        room: case.room,
     };
     Ok(cases.iter().zip(counts.chunks(2)).map(row).collect())
 }
@@ -101,7 +103,7 @@ fn is_over(count: f64, budget: f64) -> bool {
 fn compare(rows: &[Row], budget: &BTreeMap<String, f64>) -> Result<ExitCode, Box<dyn Error>> {
     println!("{:24}{:>10}{:>10}", "instructions per packet", "counted", "budget");
     let mut over = 0;
-    for Row { name, count, has_budget } in rows {
+    for Row { name, count, has_budget, room } in rows {
         if !has_budget {
             println!("{name:24}{count:10.2}{:>10}", "-");
             continue;
@@ -112,7 +114,7 @@ fn compare(rows: &[Row], budget: &BTreeMap<String, f64>) -> Result<ExitCode, Box
         let verdict = if is_over(*count, budget) {
             over += 1;
             "OVER"
-        } else if is_over(budget, *count) {
+        } else if is_over(budget, count * room) {
             "less: lower the budget"
         } else {
             ""

@@ -248,10 +248,12 @@ impl Kernel {
     /// Packets of sockets that nobody has freed yet.
     fn packets_in_flight(&self) -> impl Iterator<Item = &Owner> {
         let partial = self.sockets.iter().filter_map(|(_, socket)| socket.partial.as_ref());
-        let queued = self.devices.iter().flat_map(|(_, device)| device.rings.values().flatten());
+        let queued = self.devices.iter().flat_map(|(_, device)| device.rings.iter().flatten());
         let softirqs = self.softirqs.iter().chain(&self.faults.stalled);
         let backlog = softirqs.filter_map(|softirq| softirq.skb());
         let held = self.clock.events().filter_map(|event| event.owner());
+        let queued = queued.map(Box::as_ref);
+        let partial = partial.map(Box::as_ref);
         partial.chain(queued).chain(backlog).filter_map(|skb| skb.owner.as_ref()).chain(held)
     }
 }

@@ -55,8 +55,10 @@ impl CompletionRing {
     }
 
     /// Shows the user the true index.
+    #[inline]
     pub(crate) fn put_right(&mut self) {
-        if let Some(index) = self.hidden.take() {
+        if let Some(index) = self.hidden {
+            self.hidden = None;
             self.ring.show(index);
         }
     }
@@ -131,7 +133,11 @@ impl Pool {
 
 impl Kernel {
     /// Whether a rule makes the fill ring of a socket look empty.
+    #[inline]
     pub(crate) fn starves(&mut self, socket: Id<Socket>, pool: Id<Pool>) -> bool {
+        if self.faults.are_off() {
+            return false;
+        }
         let starves = matches!(self.ask_of(socket, Moment::Buffer), Some(Fault::Starve));
         if starves {
             self.pools[pool].fill.empty += 1;
@@ -140,6 +146,7 @@ impl Kernel {
     }
 
     /// A buffer of a pool; `None` if there is none.
+    #[inline]
     pub(crate) fn take_chunk(&mut self, pool: Id<Pool>) -> Option<u64> {
         let pool = &mut self.pools[pool];
         match pool.take(&self.umems[pool.umem]) {
@@ -149,15 +156,16 @@ impl Kernel {
             }
             Taken::Empty => None,
             Taken::Spinning => {
-                self.crash(
-                    "net/xdp/xsk_buff_pool.c:__xp_alloc",
-                    format!(
-                        "one packet skips over {SKIPPED_MAX} fill entries that name no chunk, in softirq"
-                    ),
-                );
+                self.crash_spinning();
                 None
             }
         }
+    }
+
+    #[cold]
+    fn crash_spinning(&mut self) {
+        let what = format!("one packet skips over {SKIPPED_MAX} fill entries that name no chunk, in softirq");
+        self.crash("net/xdp/xsk_buff_pool.c:__xp_alloc", what);
     }
 
     /// One user less; the last one frees the queue.

@@ -87,7 +87,10 @@ impl SimDevice {
 
     /// The next frame that its host's stack was passed, if there is one.
     pub fn receive(&self) -> Option<Vec<u8>> {
-        self.with(|kernel, id| kernel.devices[id].stack.pop_front())
+        self.with(|kernel, id| {
+            let skb = kernel.devices[id].stack.pop_front()?;
+            Some(kernel.take_bytes(skb))
+        })
     }
 
     /// A frame comes in from the wire, on a receive queue. Of a card only.
@@ -129,7 +132,10 @@ impl SimDevice {
 
     /// As [`sent`](Self::sent), with the virtual time at which it went out.
     pub fn sent_at(&self) -> Option<(Duration, Vec<u8>)> {
-        self.with(|kernel, id| kernel.devices[id].wire.pop_front())
+        self.with(|kernel, id| {
+            let (moment, skb) = kernel.devices[id].wire.pop_front()?;
+            Some((moment, kernel.take_bytes(skb)))
+        })
     }
 
     /// `ip link set up` and `down`.

@@ -60,7 +60,7 @@ impl Kernel {
                     self.programs[program].name
                 )?;
             }
-            let waiting: usize = device.rings.values().map(std::collections::VecDeque::len).sum();
+            let waiting: usize = device.rings.iter().map(std::collections::VecDeque::len).sum();
             writeln!(
                 text,
                 " dropped {}/{} waiting {waiting} stack {} wire {}",

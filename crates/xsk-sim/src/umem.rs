@@ -44,6 +44,15 @@ impl Umem {
         self.headroom + XDP_HEADROOM
     }
 
+    /// Writes received data into a chunk, and metadata before it.
+    pub(crate) fn receive(&self, chunk: u64, data: &[u8], metadata: &[u8]) {
+        let at = chunk + u64::from(self.data_offset());
+        self.memory.write(at, data);
+        if !metadata.is_empty() {
+            self.memory.write(at - metadata.len() as u64, metadata);
+        }
+    }
+
     /// The chunk that a fill entry names; `None` if it names none (`net/xdp/xsk_buff_pool.c:__xp_alloc`).
     pub(crate) fn chunk_of_fill(&self, entry: u64) -> Option<u64> {
         let chunk_size = u64::from(self.chunk_size);
@@ -73,7 +82,12 @@ impl Umem {
 
     /// Where the bytes of a TX descriptor's address are.
     pub(crate) fn tx_position(&self, address: u64) -> u64 {
-        if self.unaligned {
+        Self::position(self.unaligned, address)
+    }
+
+    /// As [`tx_position`](Self::tx_position), of any UMEM with unaligned chunks, or any without.
+    pub(crate) fn position(unaligned: bool, address: u64) -> u64 {
+        if unaligned {
             let base = address & xsk_core::abi::XSK_UNALIGNED_BUF_ADDR_MASK;
             base + (address >> xsk_core::abi::XSK_UNALIGNED_BUF_OFFSET_SHIFT)
         } else {

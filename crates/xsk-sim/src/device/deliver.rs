@@ -3,43 +3,53 @@ use crate::kernel::{Event, Kernel};
 use crate::skb::Skb;
 use crate::socket::Socket;
 use crate::trace::DropCause;
-use crate::xdp::{Program, Verdict};
+use crate::xdp::{Mode, Program, Verdict};
 
 use super::{Device, Kind, Softirq};
 
 impl Kernel {
     /// A packet meets a program in SKB mode (`net/core/dev.c:do_xdp_generic`).
-    pub(super) fn generic_packet(&mut self, device: Id<Device>, program: Id<Program>, skb: Skb) {
-        let Skb { data, queue, owner } = skb;
+    pub(super) fn generic_packet(&mut self, device: Id<Device>, program: Id<Program>, mut skb: Box<Skb>) {
         // The stack takes the queue that it was sent on for the one that it was received on, plus one.
-        let queue = match queue.saturating_sub(1) {
+        let queue = match skb.queue.saturating_sub(1) {
             queue if queue < self.devices[device].rx_queues => queue,
             _ => 0,
         };
-        let (verdict, packet) = self.run_program(program, device, queue, data);
-        match verdict {
-            Verdict::Socket(socket) => {
-                if let Err(failure) = self.generic_receive(socket, device, queue, &packet) {
-                    self.devices[device].rx_dropped += 1;
-                    self.note_drop(device, packet.len(), failure.into());
-                }
-                self.give_buffer(packet.into_buffer());
-                self.complete(owner);
+        skb.queue = queue;
+        let verdict = self.run_program(program, device, &mut skb);
+        let Verdict::Socket(socket) = verdict else {
+            return self.leave(device, Mode::Skb, verdict, skb);
+        };
+        if let Err(failure) = self.generic_receive(socket, device, queue, &skb.data) {
+            self.devices[device].rx_dropped += 1;
+            self.note_drop(device, skb.data.len(), failure.into());
+        }
+        skb.data.end();
+        self.free_skb(skb);
+    }
+
+    /// A packet whose program did not give it to a socket.
+    fn leave(&mut self, device: Id<Device>, mode: Mode, verdict: Verdict, mut skb: Box<Skb>) {
+        skb.data.end();
+        match (verdict, mode) {
+            (Verdict::Pass, _) => self.pass_to_stack(device, skb),
+            (Verdict::Tx, Mode::Skb) => self.generic_tx(device, skb),
+            (Verdict::Tx, Mode::Native) => self.native_tx(device, skb),
+            (Verdict::Device(to), Mode::Skb) => {
+                skb.queue = 0;
+                self.generic_tx(to, skb);
             }
-            Verdict::Pass => self.pass_to_stack(device, Skb { data: packet.into_packet(), queue, owner }),
-            Verdict::Tx => self.generic_tx(device, Skb { data: packet.into_packet(), queue, owner }),
-            Verdict::Device(to) => self.generic_tx(to, Skb { data: packet.into_packet(), queue: 0, owner }),
-            Verdict::Drop => {
+            (Verdict::Device(to), Mode::Native) => self.native_tx(to, skb),
+            (Verdict::Drop | Verdict::Socket(_), _) => {
                 self.devices[device].rx_dropped += 1;
-                self.note_drop(device, packet.len(), DropCause::Program);
-                self.give_buffer(packet.into_buffer());
-                self.complete(owner);
+                self.note_drop(device, skb.data.len(), DropCause::Program);
+                self.free_skb(skb);
             }
         }
     }
 
     /// `net/core/dev.c:generic_xdp_tx`.
-    fn generic_tx(&mut self, device: Id<Device>, skb: Skb) {
+    fn generic_tx(&mut self, device: Id<Device>, skb: Box<Skb>) {
         if !self.devices[device].up {
             self.free_skb(skb);
             return;
@@ -55,44 +65,34 @@ impl Kernel {
         &mut self,
         device: Id<Device>,
         queue: u32,
-        skb: Skb,
+        mut skb: Box<Skb>,
         delivered: &mut Vec<Id<Socket>>,
     ) {
-        let Some((program, _)) = self.program_of(device).filter(|_| self.devices[device].is_native()) else {
+        let Some((program, Mode::Native)) = self.program_of(device) else {
             self.pass_to_stack(device, skb);
             return;
         };
         // The program gets a copy, with more headroom; the packet itself is freed.
-        let Skb { data, owner, .. } = skb;
-        self.complete(owner);
-        let (verdict, packet) = self.run_program(program, device, queue, data);
-        match verdict {
-            Verdict::Socket(socket) => {
-                match self.native_receive(socket, device, queue, &packet) {
-                    Ok(()) if !delivered.contains(&socket) => delivered.push(socket),
-                    Ok(()) => {}
-                    Err(failure) => {
-                        self.devices[device].rx_dropped += 1;
-                        self.note_drop(device, packet.len(), failure.into());
-                    }
-                }
-                self.give_buffer(packet.into_buffer());
-            }
-            Verdict::Pass => {
-                self.pass_to_stack(device, Skb { data: packet.into_packet(), queue, owner: None })
-            }
-            Verdict::Tx => self.native_tx(device, queue, packet.into_packet()),
-            Verdict::Device(to) => self.native_tx(to, queue, packet.into_packet()),
-            Verdict::Drop => {
+        self.orphan(&mut skb);
+        skb.queue = queue;
+        let verdict = self.run_program(program, device, &mut skb);
+        let Verdict::Socket(socket) = verdict else {
+            return self.leave(device, Mode::Native, verdict, skb);
+        };
+        match self.native_receive(socket, device, queue, &skb.data) {
+            Ok(()) if !delivered.contains(&socket) => delivered.push(socket),
+            Ok(()) => {}
+            Err(failure) => {
                 self.devices[device].rx_dropped += 1;
-                self.note_drop(device, packet.len(), DropCause::Program);
-                self.give_buffer(packet.into_buffer());
+                self.note_drop(device, skb.data.len(), failure.into());
             }
         }
+        skb.data.end();
+        self.give_skb(skb);
     }
 
     /// A frame of native XDP leaves through a device: a veth's peer has to run NAPI, or it is lost.
-    fn native_tx(&mut self, device: Id<Device>, queue: u32, data: Vec<u8>) {
+    fn native_tx(&mut self, device: Id<Device>, skb: Box<Skb>) {
         let has_receiver = match self.devices[device].kind {
             Kind::Veth { peer: Some(peer) } => self.devices[peer].is_native() && self.devices[peer].up,
             Kind::Veth { peer: None } | Kind::Loopback => false,
@@ -100,53 +100,51 @@ impl Kernel {
         };
         if !has_receiver || !self.devices[device].up {
             self.devices[device].tx_dropped += 1;
-            self.give_buffer(data);
+            self.give_skb(skb);
             return;
         }
-        if let super::Xmit::Busy(skb) = self.xmit(device, Skb { data, queue, owner: None }) {
+        if let super::Xmit::Busy(skb) = self.xmit(device, skb) {
             self.free_skb(skb);
         }
     }
 
     /// The stack gets a packet. It may take its time to free it.
-    pub(super) fn pass_to_stack(&mut self, device: Id<Device>, skb: Skb) {
-        let device = &mut self.devices[device];
-        let delay = device.stack_delay;
+    pub(super) fn pass_to_stack(&mut self, device: Id<Device>, mut skb: Box<Skb>) {
+        let delay = self.devices[device].stack_delay;
         if delay.is_zero() {
-            let Skb { data, owner, .. } = skb;
-            device.stack.push_back(data);
-            self.complete(owner);
+            self.orphan(&mut skb);
+            self.devices[device].stack.push_back(skb);
         } else {
-            device.stack.push_back(skb.data.clone());
-            self.clock.plan(delay, Event::Free(Box::new(skb)));
+            let copy = self.host_skb(skb.data.data(), skb.queue);
+            self.devices[device].stack.push_back(copy);
+            self.clock.plan(delay, Event::Free(skb));
         }
     }
 
     /// A frame from the wire of a network card.
     pub(crate) fn wire_receive(&mut self, id: Id<Device>, queue: u32, frame: &[u8]) {
-        let skb = self.host_skb(frame, queue);
         if !self.devices[id].up {
             self.note_drop(id, frame.len(), DropCause::LinkDown);
-            self.free_skb(skb);
             return;
         }
+        let skb = self.host_skb(frame, queue);
         if let Some(skb) = self.packet_faults(id, skb, true) {
             self.wire_packet(id, skb);
         }
         self.run_softirqs();
     }
 
-    pub(super) fn wire_packet(&mut self, id: Id<Device>, skb: Skb) {
+    pub(super) fn wire_packet(&mut self, id: Id<Device>, mut skb: Box<Skb>) {
         let queue = skb.queue;
         if self.devices[id].is_native() {
-            let ring = self.devices[id].rings.entry(queue).or_default();
+            let ring = self.devices[id].ring(queue);
             ring.push_back(skb);
             if ring.len() == 1 {
                 self.schedule_napi(id, queue);
             }
         } else {
             // Network cards record the receive queue.
-            let skb = Skb { queue: queue + 1, ..skb };
+            skb.queue = queue + 1;
             self.softirqs.push_back(Softirq::Backlog { device: id, skb });
         }
     }

@@ -110,7 +110,7 @@ impl Kernel {
             stack_delay: Duration::ZERO,
             xdp: None,
             pools: BTreeMap::new(),
-            rings: BTreeMap::new(),
+            rings: Vec::new(),
             stack: VecDeque::new(),
             wire: VecDeque::new(),
             rx_dropped: 0,

@@ -41,11 +41,11 @@ pub(crate) struct Device {
     /// The pools of bound sockets, by queue.
     pub(crate) pools: BTreeMap<u32, Id<Pool>>,
     /// Packets that wait for NAPI, by receive queue (veth in native mode).
-    pub(crate) rings: BTreeMap<u32, VecDeque<Skb>>,
+    pub(crate) rings: Vec<VecDeque<Box<Skb>>>,
     /// What its host's stack was passed.
-    pub(crate) stack: VecDeque<Vec<u8>>,
+    pub(crate) stack: VecDeque<Box<Skb>>,
     /// What went out on its wire, and when.
-    pub(crate) wire: VecDeque<(Duration, Vec<u8>)>,
+    pub(crate) wire: VecDeque<(Duration, Box<Skb>)>,
     /// Packets that its driver or XDP dropped.
     pub(crate) rx_dropped: u64,
     pub(crate) tx_dropped: u64,
@@ -69,6 +69,21 @@ impl Device {
 
     pub(crate) fn is_native(&self) -> bool {
         self.xdp.is_some_and(|attached| attached.mode == Mode::Native)
+    }
+
+    /// What waits for the NAPI of a receive queue.
+    #[inline]
+    pub(crate) fn ring(&mut self, queue: u32) -> &mut VecDeque<Box<Skb>> {
+        let queue = queue as usize;
+        if queue >= self.rings.len() {
+            self.add_rings(queue + 1);
+        }
+        &mut self.rings[queue]
+    }
+
+    #[cold]
+    fn add_rings(&mut self, count: usize) {
+        self.rings.resize_with(count, VecDeque::new);
     }
 
     /// Bytes of the longest frame: with an Ethernet header and a VLAN tag.

@@ -11,7 +11,7 @@ use super::Device;
 #[derive(Debug)]
 pub(crate) enum Softirq {
     /// A packet for the stack of a device.
-    Backlog { device: Id<Device>, skb: Skb },
+    Backlog { device: Id<Device>, skb: Box<Skb> },
     /// NAPI of a receive queue.
     Napi { device: Id<Device>, queue: u32 },
 }
@@ -33,6 +33,7 @@ const NAPI_BUDGET: usize = 64;
 const ROUNDS: usize = 10;
 
 impl Kernel {
+    #[inline]
     pub(super) fn schedule_napi(&mut self, device: Id<Device>, queue: u32) {
         if self.devices[device].threaded {
             let after = self.rng.micros(20..200);
@@ -44,7 +45,7 @@ impl Kernel {
 
     /// Does what is left to do at the end of a call. Packets that go round and round are left to a later moment.
     pub(crate) fn run_softirqs(&mut self) {
-        if self.in_softirq {
+        if self.in_softirq || self.softirqs.is_empty() {
             return;
         }
         self.in_softirq = true;
@@ -75,10 +76,13 @@ impl Kernel {
         self.in_softirq = false;
     }
 
+    #[inline]
     fn softirq(&mut self, softirq: Softirq) {
-        if self.faults.are_off() {
-            return self.softirq_now(softirq);
-        }
+        if self.faults.are_off() { self.softirq_now(softirq) } else { self.softirq_by_rules(softirq) }
+    }
+
+    #[cold]
+    fn softirq_by_rules(&mut self, softirq: Softirq) {
         let spot = match &softirq {
             Softirq::Backlog { device, .. } => Spot { device: Some(*device), ..Spot::default() },
             Softirq::Napi { device, queue } => Spot::device(*device, *queue),
@@ -90,6 +94,7 @@ impl Kernel {
         }
     }
 
+    #[inline]
     fn softirq_now(&mut self, softirq: Softirq) {
         match softirq {
             Softirq::Backlog { device, skb } => self.backlog(device, skb),
@@ -108,31 +113,34 @@ impl Kernel {
     fn napi_poll(&mut self, device: Id<Device>, queue: u32) {
         let mut delivered = std::mem::take(&mut self.delivered);
         if self.recorder.is_some() {
-            let waiting = self.devices[device].rings.get(&queue).map_or(0, |ring| ring.len());
-            let packets = waiting.min(NAPI_BUDGET) as u32;
-            self.note(None, Some(device), || What::Napi { queue, packets });
+            self.note_poll(device, queue);
         }
         for _ in 0..NAPI_BUDGET {
-            let Some(skb) = self.devices[device].rings.get_mut(&queue).and_then(|ring| ring.pop_front())
-            else {
-                break;
-            };
+            let Some(skb) = self.devices[device].ring(queue).pop_front() else { break };
             self.native_packet(device, queue, skb, &mut delivered);
             if self.crash.is_some() {
                 return;
             }
         }
-        for socket in delivered.drain(..) {
-            self.flush(socket);
+        for socket in &delivered {
+            self.flush(*socket);
         }
+        delivered.clear();
         self.delivered = delivered;
-        if self.devices[device].rings.get(&queue).is_some_and(|ring| !ring.is_empty()) {
+        if !self.devices[device].ring(queue).is_empty() {
             self.schedule_napi(device, queue);
         }
     }
 
+    #[cold]
+    fn note_poll(&mut self, device: Id<Device>, queue: u32) {
+        let waiting = self.devices[device].ring(queue).len();
+        let packets = waiting.min(NAPI_BUDGET) as u32;
+        self.note(None, Some(device), || What::Napi { queue, packets });
+    }
+
     /// A packet from the backlog of the processor (`net/core/dev.c:__netif_receive_skb_core`).
-    fn backlog(&mut self, device: Id<Device>, skb: Skb) {
+    fn backlog(&mut self, device: Id<Device>, skb: Box<Skb>) {
         if !self.devices[device].up {
             self.note_drop(device, skb.data.len(), DropCause::LinkDown);
             self.free_skb(skb);
@@ -147,7 +155,7 @@ impl Kernel {
     /// Frees what waits for the NAPI of a device: it went down, or lost its native program.
     pub(crate) fn free_waiting(&mut self, device: Id<Device>) {
         let rings = std::mem::take(&mut self.devices[device].rings);
-        for skb in rings.into_values().flatten() {
+        for skb in rings.into_iter().flatten() {
             self.note_drop(device, skb.data.len(), DropCause::LinkDown);
             self.free_skb(skb);
         }

@@ -13,7 +13,7 @@ pub(crate) enum Xmit {
     /// The driver dropped it.
     Dropped,
     /// The driver has no room just now; here it is back.
-    Busy(Skb),
+    Busy(Box<Skb>),
 }
 
 /// Packets that a queue of a veth holds for NAPI (`drivers/net/veth.c:VETH_RING_SIZE`).
@@ -24,19 +24,16 @@ const ETH_HLEN: usize = 14;
 impl Kernel {
     /// Sends a packet on a queue of a device, past its qdisc, and does the work that follows from it
     /// (`net/core/dev.c:__dev_direct_xmit`).
-    pub(crate) fn direct_xmit(&mut self, id: Id<Device>, queue: u32, mut skb: Skb) -> Xmit {
+    pub(crate) fn direct_xmit(&mut self, id: Id<Device>, queue: u32, mut skb: Box<Skb>) -> Xmit {
         skb.queue = queue;
-        let result = if self.devices[id].up && self.has_carrier(id) {
-            self.xmit(id, skb)
-        } else {
-            self.drop_tx(id, skb)
-        };
+        let result = if self.has_carrier(id) { self.xmit(id, skb) } else { self.drop_tx(id, skb) };
         self.run_softirqs();
         result
     }
 
     /// The driver's transmit.
-    pub(crate) fn xmit(&mut self, id: Id<Device>, skb: Skb) -> Xmit {
+    #[inline]
+    pub(crate) fn xmit(&mut self, id: Id<Device>, skb: Box<Skb>) -> Xmit {
         let len = skb.data.len() as u32;
         self.note(None, Some(id), || What::Packet { len, queue: skb.queue });
         match self.packet_faults(id, skb, false) {
@@ -46,10 +43,13 @@ impl Kernel {
     }
 
     /// The rules on a packet on its way. Nothing is left to do if it is `None`.
-    pub(super) fn packet_faults(&mut self, id: Id<Device>, skb: Skb, inward: bool) -> Option<Skb> {
-        if self.faults.are_off() {
-            return Some(skb);
-        }
+    #[inline]
+    pub(super) fn packet_faults(&mut self, id: Id<Device>, skb: Box<Skb>, inward: bool) -> Option<Box<Skb>> {
+        if self.faults.are_off() { Some(skb) } else { self.packet_rules(id, skb, inward) }
+    }
+
+    #[cold]
+    fn packet_rules(&mut self, id: Id<Device>, skb: Box<Skb>, inward: bool) -> Option<Box<Skb>> {
         let len = skb.data.len() as u32;
         match self.ask(Spot::device(id, skb.queue), Moment::Packet { len }) {
             Some(Fault::Lose) => {
@@ -58,7 +58,7 @@ impl Kernel {
                 None
             }
             Some(Fault::Delay(time)) => {
-                self.clock.plan(time, Event::Packet { device: id, skb: Box::new(skb), inward });
+                self.clock.plan(time, Event::Packet { device: id, skb, inward });
                 None
             }
             _ => Some(skb),
@@ -66,7 +66,7 @@ impl Kernel {
     }
 
     /// A packet that a fault held back.
-    pub(crate) fn late_packet(&mut self, id: Id<Device>, skb: Skb, inward: bool) {
+    pub(crate) fn late_packet(&mut self, id: Id<Device>, skb: Box<Skb>, inward: bool) {
         if !self.devices[id].up || self.devices[id].gone {
             self.drop_tx(id, skb);
         } else if inward {
@@ -76,33 +76,32 @@ impl Kernel {
         }
     }
 
-    fn xmit_now(&mut self, id: Id<Device>, skb: Skb) -> Xmit {
+    #[inline]
+    fn xmit_now(&mut self, id: Id<Device>, mut skb: Box<Skb>) -> Xmit {
         match self.devices[id].kind {
             Kind::Veth { peer } => self.veth_xmit(id, peer, skb),
             Kind::Loopback if skb.data.len() < ETH_HLEN => self.drop_tx(id, skb),
             Kind::Loopback => {
                 // The loopback device takes the packet from its socket at once.
-                let Skb { data, queue, owner } = skb;
-                self.complete(owner);
-                self.softirqs
-                    .push_back(Softirq::Backlog { device: id, skb: Skb { data, queue, owner: None } });
+                self.orphan(&mut skb);
+                self.softirqs.push_back(Softirq::Backlog { device: id, skb });
                 Xmit::Sent
             }
             Kind::Wire => {
                 if !(ETH_HLEN..=self.devices[id].frame_max()).contains(&skb.data.len()) {
                     return self.drop_tx(id, skb);
                 }
-                let Skb { data, owner, .. } = skb;
+                self.orphan(&mut skb);
                 let now = self.clock.now();
-                self.devices[id].wire.push_back((now, data));
-                self.complete(owner);
+                self.devices[id].wire.push_back((now, skb));
                 Xmit::Sent
             }
         }
     }
 
     /// `drivers/net/veth.c:veth_xmit`.
-    fn veth_xmit(&mut self, id: Id<Device>, peer: Option<Id<Device>>, skb: Skb) -> Xmit {
+    #[inline]
+    fn veth_xmit(&mut self, id: Id<Device>, peer: Option<Id<Device>>, skb: Box<Skb>) -> Xmit {
         let Some(peer) = peer else { return self.drop_tx(id, skb) };
         let receiver = &mut self.devices[peer];
         let fits = (ETH_HLEN..=receiver.frame_max()).contains(&skb.data.len());
@@ -114,7 +113,7 @@ impl Kernel {
             self.softirqs.push_back(Softirq::Backlog { device: peer, skb });
             return Xmit::Sent;
         }
-        let ring = receiver.rings.entry(queue).or_default();
+        let ring = receiver.ring(queue);
         if ring.len() >= VETH_RING {
             return match self.devices[id].qdisc {
                 Qdisc::None => self.drop_tx(id, skb),
@@ -128,9 +127,10 @@ impl Kernel {
         Xmit::Sent
     }
 
-    fn drop_tx(&mut self, id: Id<Device>, skb: Skb) -> Xmit {
+    #[cold]
+    fn drop_tx(&mut self, id: Id<Device>, skb: Box<Skb>) -> Xmit {
         self.devices[id].tx_dropped += 1;
-        let up = self.devices[id].up && self.has_carrier(id);
+        let up = self.has_carrier(id);
         let cause = if up { DropCause::Driver } else { DropCause::LinkDown };
         self.note_drop(id, skb.data.len(), cause);
         self.free_skb(skb);

@@ -92,6 +92,11 @@ impl Faults {
         self.lost.insert((umem, fault.frame), fault);
     }
 
+    /// Whether there are frames to [find](Self::found).
+    pub(crate) fn miss_frames(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
     /// The kernel gets the frame: the user has it still, or again.
     pub(crate) fn found(&mut self, umem: Id<Umem>, frame: u64) {
         if !self.lost.is_empty() {
@@ -289,10 +294,14 @@ impl Kernel {
     }
 
     /// After completions were published.
+    #[inline]
     pub(crate) fn forge_completion_index(&mut self, socket: Id<Socket>, pool: Id<Pool>) {
-        if self.faults.are_off() {
-            return;
+        if !self.faults.are_off() {
+            self.forge_completion(socket, pool);
         }
+    }
+
+    fn forge_completion(&mut self, socket: Id<Socket>, pool: Id<Pool>) {
         let Some(at) = self.pools.get(pool).map(|pool| pool.completion.next()) else { return };
         let moment = Moment::Publish { ring: Ring::Completion, index: at };
         if let Some(Fault::Index(shown)) = self.ask_of(socket, moment)

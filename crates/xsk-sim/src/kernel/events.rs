@@ -66,7 +66,7 @@ impl Kernel {
         match event {
             Event::ReleaseSocket(socket) => self.release_later(socket),
             Event::Napi { device, queue } => self.napi_thread(device, queue),
-            Event::Free(skb) => self.free_skb(*skb),
+            Event::Free(skb) => self.free_skb(skb),
             Event::Wire { device, queue, frame } => {
                 let card = &self.devices[device];
                 if !card.gone && queue < card.rx_queues {
@@ -75,8 +75,8 @@ impl Kernel {
             }
             Event::Softirqs => {}
             Event::Late(softirq) => self.late_softirq(*softirq),
-            Event::Packet { device, skb, inward } => self.late_packet(device, *skb, inward),
-            Event::Complete(owner) => self.complete_now(*owner),
+            Event::Packet { device, skb, inward } => self.late_packet(device, skb, inward),
+            Event::Complete(owner) => self.complete_now(&owner),
             Event::Device(device, fault) => self.device_fault(device, fault),
             Event::Up(device) if self.devices[device].gone => {}
             Event::Up(device) => self.set_up(device, true),

@@ -19,7 +19,7 @@ use crate::fault::Faults;
 use crate::pool::Pool;
 use crate::profile::Profile;
 use crate::rng::Rng;
-use crate::skb::Skb;
+use crate::skb::Spare;
 use crate::socket::{Socket, Watch};
 use crate::trace::Recorder;
 use crate::umem::Umem;
@@ -52,8 +52,7 @@ pub(crate) struct Kernel {
     pub(crate) watch: Watch,
     /// Sockets that the running NAPI poll delivered to; empty between polls.
     pub(crate) delivered: Vec<Id<Socket>>,
-    /// Packet buffers to use again.
-    pub(crate) spare: Vec<Vec<u8>>,
+    pub(crate) spare: Spare,
     pub(crate) crash: Option<Crash>,
     pub(crate) faults: Faults,
     /// While somebody wants one.
@@ -99,7 +98,7 @@ impl Kernel {
             in_softirq: false,
             watch: Watch::default(),
             delivered: Vec::new(),
-            spare: Vec::new(),
+            spare: Spare::default(),
             crash: None,
             faults: Faults::default(),
             recorder: None,
@@ -117,29 +116,9 @@ impl Kernel {
         self.crash.clone().map_or(Ok(()), |crash| Err(Failure::Crashed(crash)))
     }
 
-    /// An empty packet buffer.
-    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
-    }
-
-    pub(crate) fn give_buffer(&mut self, mut buffer: Vec<u8>) {
-        const KEPT: usize = 512;
-        if self.spare.len() < KEPT {
-            buffer.clear();
-            self.spare.push(buffer);
-        }
-    }
-
     /// Whether the process may do what `capability` is for.
     pub(crate) fn may(&self, capability: Capabilities) -> bool {
         self.process.capabilities.intersects(capability)
-    }
-
-    /// A packet of the host itself, which nobody waits for.
-    pub(crate) fn host_skb(&mut self, frame: &[u8], queue: u32) -> Skb {
-        let mut data = self.take_buffer();
-        data.extend_from_slice(frame);
-        Skb { data, queue, owner: None }
     }
 
     pub(crate) fn program_of(&self, device: Id<Device>) -> Option<(Id<Program>, crate::xdp::Mode)> {

@@ -13,6 +13,23 @@ use crate::socket::{RxRing, Socket};
 use crate::umem::Umem;
 use crate::xdp::XdpBuff;
 
+impl RxRing {
+    /// Writes descriptors, all or none. False if they do not fit.
+    #[inline]
+    fn describe(&mut self, descs: &[xdp_desc], clears: bool) -> bool {
+        let count = descs.len() as u32;
+        if self.ring.free(count) < count {
+            return false;
+        }
+        for desc in descs {
+            let options =
+                if clears { desc.options } else { self.ring.next_slot().map_or(0, |slot| slot.options) };
+            self.ring.write(xdp_desc { options, ..*desc });
+        }
+        true
+    }
+}
+
 impl Kernel {
     /// A packet for a socket in SKB mode (`net/xdp/xsk.c:xsk_generic_rcv`): published at once, also if it was dropped.
     pub(crate) fn generic_receive(
@@ -29,8 +46,8 @@ impl Kernel {
             );
             return Ok(());
         }
-        self.check_receive(socket, device, queue, packet)?;
-        let result = self.receive(socket, packet);
+        let pool = self.check_receive(socket, device, queue, packet)?;
+        let result = self.receive(socket, pool, packet);
         self.flush(socket);
         result
     }
@@ -43,29 +60,35 @@ impl Kernel {
         queue: u32,
         packet: &XdpBuff,
     ) -> Sys<()> {
-        self.check_receive(socket, device, queue, packet)?;
-        self.receive(socket, packet)
+        let pool = self.check_receive(socket, device, queue, packet)?;
+        self.receive(socket, pool, packet)
     }
 
     /// `net/xdp/xsk.c:xsk_rcv_check`. A socket that is not bound, or bound elsewhere, does not count what it misses.
-    fn check_receive(&mut self, id: Id<Socket>, device: Id<Device>, queue: u32, packet: &XdpBuff) -> Sys<()> {
+    #[inline]
+    fn check_receive(
+        &mut self,
+        id: Id<Socket>,
+        device: Id<Device>,
+        queue: u32,
+        packet: &XdpBuff,
+    ) -> Sys<Id<Pool>> {
         let socket = &mut self.sockets[id];
-        let (true, Some(umem)) = (socket.is_bound(), socket.umem) else { return errno(ENXIO) };
+        let (true, Some(pool)) = (socket.is_bound(), socket.pool) else { return errno(ENXIO) };
         if (socket.device, socket.queue) != (Some(device), queue) {
             return errno(EINVAL);
         }
-        if packet.len() > self.umems[umem].frame_size() as usize && !socket.sg {
+        if !socket.sg && packet.len() > self.umems[self.pools[pool].umem].frame_size() as usize {
             socket.rx_dropped += 1;
             return errno(ENOSPC);
         }
-        Ok(())
+        Ok(pool)
     }
 
     /// Copies a packet into buffers of the socket's pool, and describes it in the RX ring, without publishing either.
-    fn receive(&mut self, id: Id<Socket>, packet: &XdpBuff) -> Sys<()> {
-        let Some(pool) = self.sockets[id].pool else { return errno(ENXIO) };
-        let umem = &self.umems[self.pools[pool].umem];
-        let frame = umem.frame_size() as usize;
+    #[inline]
+    fn receive(&mut self, id: Id<Socket>, pool: Id<Pool>, packet: &XdpBuff) -> Sys<()> {
+        let frame = self.umems[self.pools[pool].umem].frame_size() as usize;
         if packet.len() <= frame && !packet.has_frags() {
             self.receive_single(id, pool, packet)
         } else {
@@ -75,31 +98,40 @@ impl Kernel {
     }
 
     /// `net/xdp/xsk.c:__xsk_rcv`, a packet in one buffer.
-    fn receive_single(&mut self, id: Id<Socket>, pool: Id<Pool>, packet: &XdpBuff) -> Sys<()> {
-        let starves = self.starves(id, pool);
-        let Some(chunk) = (!starves).then(|| self.take_chunk(pool)).flatten() else {
+    fn receive_single(&mut self, id: Id<Socket>, pool_id: Id<Pool>, packet: &XdpBuff) -> Sys<()> {
+        if self.starves(id, pool_id) {
+            self.sockets[id].rx_dropped += 1;
+            return errno(ENOMEM);
+        }
+        let Some(chunk) = self.take_chunk(pool_id) else {
             self.sockets[id].rx_dropped += 1;
             return errno(ENOMEM);
         };
-        self.copy(pool, chunk, packet.data(), packet.metadata());
-        let umem = self.pools[pool].umem;
-        let desc =
-            xdp_desc { addr: self.umems[umem].rx_address(chunk), len: packet.len() as u32, options: 0 };
-        let described = self.describe(id, umem, &mut [desc]);
+        let pool = &mut self.pools[pool_id];
+        let umem = &self.umems[pool.umem];
+        umem.receive(chunk, packet.data(), packet.metadata());
+        let mut desc = xdp_desc { addr: umem.rx_address(chunk), len: packet.len() as u32, options: 0 };
+        let described = if self.faults.are_off() {
+            match self.sockets[id].rx.as_mut() {
+                Some(rx) => Ok(rx.describe(&[desc], self.profile.clears_rx_options)),
+                None => self.no_rx_ring().map(|()| false),
+            }
+        } else {
+            let umem = pool.umem;
+            self.describe_or_fail(id, umem, std::slice::from_mut(&mut desc))
+        };
         if described == Ok(true) {
             return Ok(());
         }
-        if let Err(failure) = described {
-            self.pools[pool].free.push(chunk);
-            return Err(failure);
-        }
         // The buffer was taken: it serves the next packet.
+        self.pools[pool_id].free.push(chunk);
+        described?;
         self.sockets[id].rx_full += 1;
-        self.pools[pool].free.push(chunk);
         errno(ENOBUFS)
     }
 
     /// `net/xdp/xsk.c:__xsk_rcv`, a packet that needs several buffers, or came in several.
+    #[inline(never)]
     fn receive_multi(&mut self, id: Id<Socket>, pool: Id<Pool>, packet: &XdpBuff, frames: u32) -> Sys<()> {
         if self.starves(id, pool) || !self.pools[pool].can_take(frames) {
             self.sockets[id].rx_dropped += 1;
@@ -121,10 +153,10 @@ impl Kernel {
                 len: data.len() as u32,
                 options: if more { XDP_PKT_CONTD } else { 0 },
             });
-            self.copy(pool, *chunk, data, if i == 0 { packet.metadata() } else { &[] });
+            umem.receive(*chunk, data, if i == 0 { packet.metadata() } else { &[] });
         }
         let umem = self.pools[pool].umem;
-        let result = self.describe(id, umem, &mut descs);
+        let result = self.describe_or_fail(id, umem, &mut descs);
         if result.is_err() {
             self.pools[pool].free.extend(chunks);
         }
@@ -155,17 +187,10 @@ impl Kernel {
         Ok(chunks)
     }
 
-    fn copy(&self, pool: Id<Pool>, chunk: u64, data: &[u8], metadata: &[u8]) {
-        let umem = &self.umems[self.pools[pool].umem];
-        let at = chunk + u64::from(umem.data_offset());
-        umem.memory.write(at, data);
-        if !metadata.is_empty() {
-            umem.memory.write(at - metadata.len() as u64, metadata);
-        }
-    }
-
-    /// Writes descriptors into the RX ring, all or none. False if they do not fit. On an error the frames are unused.
-    fn describe(&mut self, id: Id<Socket>, umem: Id<Umem>, descs: &mut [xdp_desc]) -> Sys<bool> {
+    /// Writes descriptors into the RX ring as the rules say, all or none. False if they do not fit. On an error the frames
+    /// are unused.
+    #[inline(never)]
+    fn describe_or_fail(&mut self, id: Id<Socket>, umem: Id<Umem>, descs: &mut [xdp_desc]) -> Sys<bool> {
         let mut clears = self.profile.clears_rx_options;
         let fits = |rx: &mut RxRing| rx.ring.free(descs.len() as u32) == descs.len() as u32;
         if !self.faults.are_off() && self.sockets[id].rx.as_mut().is_some_and(fits) {
@@ -173,24 +198,17 @@ impl Kernel {
             clears |= forged;
         }
         let Some(rx) = self.sockets[id].rx.as_mut() else { return self.no_rx_ring().map(|()| false) };
-        let count = descs.len() as u32;
-        if rx.ring.free(count) < count {
-            return Ok(false);
-        }
-        for desc in descs.iter() {
-            let left = rx.ring.next_slot().map_or(0, |slot| slot.options);
-            let options = if clears { desc.options } else { left };
-            rx.ring.write(xdp_desc { options, ..*desc });
-        }
-        Ok(true)
+        Ok(rx.describe(descs, clears))
     }
 
+    #[cold]
     fn no_rx_ring(&mut self) -> Sys<()> {
         self.crash("net/xdp/xsk.c:__xsk_rcv", "a socket without an RX ring gets a packet through an XSKMAP");
         errno(ENOBUFS)
     }
 
     /// Shows user space what was received since the last time (`net/xdp/xsk.c:xsk_flush`).
+    #[inline]
     pub(crate) fn flush(&mut self, id: Id<Socket>) {
         let socket = &self.sockets[id];
         let Some(rx) = &socket.rx else {
@@ -201,8 +219,10 @@ impl Kernel {
         if let Some(pool) = socket.pool {
             self.pools[pool].fill.ring.publish();
         }
-        self.forge_index(id, Ring::Rx);
-        self.forge_index(id, Ring::Fill);
+        if !self.faults.are_off() {
+            self.forge_index(id, Ring::Rx);
+            self.forge_index(id, Ring::Fill);
+        }
         self.look_at_rings();
         self.wake_readers(id);
     }

@@ -95,6 +95,7 @@ impl UmemMemory {
     }
 
     /// The address of byte `at`, of `len` bytes that are there.
+    #[inline]
     fn at(&self, at: u64, len: usize) -> *mut u8 {
         // Callers have checked the descriptor; this check is what keeps the memory safe.
         let end = usize::try_from(at).ok().and_then(|at| at.checked_add(len));
@@ -104,6 +105,7 @@ impl UmemMemory {
     }
 
     /// Appends `len` bytes from `at` on to `out`.
+    #[inline]
     pub(crate) fn append_to(&self, at: u64, len: usize, out: &mut Vec<u8>) {
         let from = self.at(at, len);
         out.reserve(len);
@@ -125,6 +127,7 @@ impl UmemMemory {
     }
 
     /// Writes `bytes` from `at` on.
+    #[inline]
     pub(crate) fn write(&self, at: u64, bytes: &[u8]) {
         // SAFETY: as many bytes are writable there (checked by `at`); the user handed them to the kernel and reads them no
         // more until it gets them back.

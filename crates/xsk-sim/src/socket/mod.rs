@@ -70,7 +70,7 @@ pub(crate) struct Socket {
     pub(crate) queue: u32,
     pub(crate) sg: bool,
     /// A packet to send whose last descriptor has not come yet.
-    pub(crate) partial: Option<Skb>,
+    pub(crate) partial: Option<Box<Skb>>,
     /// What is left of a refused packet is completed without being sent.
     pub(crate) draining: bool,
     pub(crate) tx_budget: u32,

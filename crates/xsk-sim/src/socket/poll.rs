@@ -29,7 +29,14 @@ pub(crate) struct Watch {
 }
 
 impl Kernel {
+    #[inline]
     fn wake(&mut self, socket: Id<Socket>, key: i16) {
+        if !self.watch.watched.is_empty() {
+            self.wake_watching(socket, key);
+        }
+    }
+
+    fn wake_watching(&mut self, socket: Id<Socket>, key: i16) {
         if !self.watch.watched.iter().any(|(id, events)| *id == socket && events & key != 0) {
             return;
         }

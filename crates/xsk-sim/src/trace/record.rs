@@ -84,14 +84,24 @@ impl Kernel {
         what: impl FnOnce() -> What,
     ) {
         if self.recorder.is_some() {
-            let place = match (socket, device) {
-                (Some(socket), _) => TracePlace::Socket(self.handle_of(socket)),
-                (None, Some(device)) => TracePlace::Device(self.devices[device].name.clone()),
-                (None, None) => TracePlace::Kernel,
-            };
-            let at = self.clock.now();
-            self.put_event(TraceEvent { at, lasted: Duration::ZERO, place, what: what() });
+            self.note_now(socket, device, what);
         }
+    }
+
+    #[cold]
+    fn note_now(
+        &mut self,
+        socket: Option<Id<Socket>>,
+        device: Option<Id<Device>>,
+        what: impl FnOnce() -> What,
+    ) {
+        let place = match (socket, device) {
+            (Some(socket), _) => TracePlace::Socket(self.handle_of(socket)),
+            (None, Some(device)) => TracePlace::Device(self.devices[device].name.clone()),
+            (None, None) => TracePlace::Kernel,
+        };
+        let at = self.clock.now();
+        self.put_event(TraceEvent { at, lasted: Duration::ZERO, place, what: what() });
     }
 
     #[inline]
@@ -133,12 +143,14 @@ impl Kernel {
     /// Records how the rings moved since the last look.
     #[inline]
     pub(crate) fn look_at_rings(&mut self) {
-        if let Some(recorder) = self.recorder.take() {
-            self.record_rings(recorder);
+        if self.recorder.is_some() {
+            self.record_rings();
         }
     }
 
-    fn record_rings(&mut self, mut recorder: Box<Recorder>) {
+    #[cold]
+    fn record_rings(&mut self) {
+        let Some(mut recorder) = self.recorder.take() else { return };
         let at = self.clock.now();
         let of_desc = |desc: xdp_desc| desc.addr;
         let mut moved = Vec::new();

@@ -4,7 +4,7 @@ use xsk_core::errno::EAGAIN;
 use crate::arena::Id;
 use crate::error::{Sys, errno};
 use crate::kernel::Kernel;
-use crate::skb::{Owner, Skb, truesize};
+use crate::skb::{Owner, truesize};
 use crate::socket::Socket;
 
 use super::Route;
@@ -26,50 +26,55 @@ pub(super) enum Built {
 impl Kernel {
     /// Adds a descriptor, which has a completion slot, to the socket's packet (`net/xdp/xsk.c:xsk_build_skb`). On an error
     /// the slot is given back, and the descriptor stays in the ring.
+    #[inline]
     pub(super) fn build(&mut self, id: Id<Socket>, route: Route, desc: xdp_desc) -> Sys<Built> {
+        if self.sockets[id].partial.is_some() {
+            return Ok(self.go_on(id, route, desc));
+        }
+        self.start(id, route, desc)
+    }
+
+    /// A descriptor that is not the first of its packet.
+    fn go_on(&mut self, id: Id<Socket>, route: Route, desc: xdp_desc) -> Built {
         let umem = &self.umems[route.umem];
         let (at, len) = (umem.tx_position(desc.addr), desc.len as usize);
         let socket = &mut self.sockets[id];
-        let Some(skb) = socket.partial.as_mut() else {
-            return self.start(id, route, desc);
-        };
-        let Some(owner) = skb.owner.as_mut() else { return Ok(Built::Added) };
+        let Some(skb) = socket.partial.as_mut() else { return Built::Added };
+        let Some(owner) = skb.owner.as_mut() else { return Built::Added };
         let frags = owner.rest.len() as u32;
         if frags == MAX_FRAGS - 1 && desc.options & XDP_PKT_CONTD != 0 {
-            return Ok(Built::TooLong);
+            return Built::TooLong;
         }
-        umem.memory.append_to(at, len, &mut skb.data);
+        umem.memory.append_to(at, len, skb.data.tail());
+        if owner.rest.capacity() == 0 {
+            owner.rest = self.spare.addresses.pop().unwrap_or_default();
+        }
         owner.rest.push(desc.addr);
         owner.truesize += FRAG_TRUESIZE;
         socket.wmem += FRAG_TRUESIZE;
-        Ok(Built::Added)
+        Built::Added
     }
 
     /// The first descriptor of a packet.
+    #[inline]
     fn start(&mut self, id: Id<Socket>, route: Route, desc: xdp_desc) -> Sys<Built> {
         let socket = &mut self.sockets[id];
         if socket.wmem >= u64::from(socket.options.sndbuf) {
             self.pools[route.pool].completion.ring.cancel(1);
             return errno(EAGAIN);
         }
-        let mut data = self.take_buffer();
+        let mut skb = self.spare.packet(route.queue);
         let umem = &self.umems[route.umem];
         let at = umem.tx_position(desc.addr);
-        umem.memory.append_to(at, desc.len as usize, &mut data);
+        umem.memory.append_to(at, desc.len as usize, skb.data.tail());
         let first = if self.profile.completion_clears_bit_0 { desc.addr & !1 } else { desc.addr };
-        let mut owner = Owner {
-            socket: id,
-            pool: route.pool,
-            first,
-            rest: Vec::new(),
-            truesize: truesize(desc.len),
-            timestamp_at: None,
-        };
+        let truesize = truesize(desc.len);
+        let mut timestamp_at = None;
         if desc.options & XDP_TX_METADATA != 0 {
-            match self.apply_metadata(route, at, &mut data) {
-                Ok(timestamp_at) => owner.timestamp_at = timestamp_at,
+            match self.apply_metadata(route, at, skb.data.data_mut()) {
+                Ok(at) => timestamp_at = at,
                 Err(Refused(failure)) => {
-                    self.give_buffer(data);
+                    self.give_skb(skb);
                     let completion = &mut self.pools[route.pool].completion;
                     completion.ring.cancel(1);
                     if self.profile.bad_metadata_completes {
@@ -80,10 +85,12 @@ impl Kernel {
                 }
             }
         }
+        let rest = Vec::new();
+        skb.owner = Some(Owner { socket: id, pool: route.pool, first, rest, truesize, timestamp_at });
         let socket = &mut self.sockets[id];
-        socket.wmem += owner.truesize;
+        socket.wmem += truesize;
         socket.in_flight += 1;
-        socket.partial = Some(Skb { data, queue: route.queue, owner: Some(owner) });
+        socket.partial = Some(skb);
         Ok(Built::Added)
     }
 }

@@ -18,6 +18,7 @@ use crate::skb::{Owner, Skb};
 use crate::socket::{Socket, TxRing};
 use crate::umem::Umem;
 use build::Built;
+use descriptor::Rules;
 
 /// Where a socket's packets go.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +34,28 @@ enum Next {
     Empty,
     Invalid(xdp_desc),
     Valid(xdp_desc),
+}
+
+impl TxRing {
+    /// The next descriptor, which stays in the ring; counted if it is refused, or if there is none. `skips`: refused ones
+    /// are passed over.
+    #[inline]
+    fn next(&mut self, rules: &Rules, skips: bool) -> Next {
+        loop {
+            let Some(desc) = self.ring.peek() else {
+                self.empty += 1;
+                return Next::Empty;
+            };
+            if rules.take(&desc) {
+                return Next::Valid(desc);
+            }
+            self.invalid += 1;
+            if !skips {
+                return Next::Invalid(desc);
+            }
+            self.ring.advance();
+        }
+    }
 }
 
 impl Kernel {
@@ -73,8 +96,10 @@ impl Kernel {
 
     fn pass(&mut self, id: Id<Socket>, route: Route, sent: &mut bool) -> Sys<()> {
         let mut budget = self.sockets[id].tx_budget;
+        let rules = Rules::new(&self.profile, &self.umems[route.umem]);
+        let skips = self.profile.invalid_tx == InvalidTx::Skip;
         loop {
-            if self.profile.invalid_tx == InvalidTx::Skip && self.has_descriptor(id) {
+            if skips && self.has_descriptor(id) {
                 // Old kernels look at what stops a pass before they look at the descriptor.
                 if budget == 0 {
                     return errno(EAGAIN);
@@ -83,14 +108,15 @@ impl Kernel {
                     return Ok(());
                 }
             }
-            let desc = match self.next_descriptor(id, route) {
-                Next::Valid(desc) => {
-                    self.faults.found(route.umem, self.umems[route.umem].frame_of(desc.addr));
-                    desc
-                }
+            let Some(tx) = self.sockets[id].tx.as_mut() else { return Ok(()) };
+            let desc = match tx.next(&rules, skips) {
+                Next::Valid(desc) => desc,
                 Next::Empty => return Ok(()),
                 Next::Invalid(desc) => return self.end_with_invalid(id, route, desc),
             };
+            if self.faults.miss_frames() {
+                self.faults.found(route.umem, self.umems[route.umem].frame_of(desc.addr));
+            }
             if budget == 0 {
                 return errno(EAGAIN);
             }
@@ -135,26 +161,6 @@ impl Kernel {
 
     fn has_descriptor(&mut self, id: Id<Socket>) -> bool {
         self.sockets[id].tx.as_mut().is_some_and(|tx| tx.ring.available(1) > 0)
-    }
-
-    /// The next descriptor, which stays in the ring; counted if it is refused, or if there is none.
-    fn next_descriptor(&mut self, id: Id<Socket>, route: Route) -> Next {
-        let umem = &self.umems[route.umem];
-        let Some(tx) = self.sockets[id].tx.as_mut() else { return Next::Empty };
-        loop {
-            let Some(desc) = tx.ring.peek() else {
-                tx.empty += 1;
-                return Next::Empty;
-            };
-            if descriptor::is_valid(&self.profile, umem, &desc) {
-                return Next::Valid(desc);
-            }
-            tx.invalid += 1;
-            if self.profile.invalid_tx != InvalidTx::Skip {
-                return Next::Invalid(desc);
-            }
-            tx.ring.advance();
-        }
     }
 
     /// A refused descriptor ends the pass, and the packet that it was part of.
@@ -202,27 +208,27 @@ impl Kernel {
     /// Gives up a packet whose end has not come (`net/xdp/xsk.c:xsk_drop_skb`).
     pub(crate) fn drop_partial(&mut self, id: Id<Socket>) {
         let socket = &mut self.sockets[id];
-        let Some(Skb { data, owner: Some(owner), .. }) = socket.partial.take() else {
-            return;
-        };
+        let Some(mut skb) = socket.partial.take() else { return };
+        let Some(owner) = &skb.owner else { return };
         count_invalid(&mut socket.tx, owner.descriptors());
-        self.give_buffer(data);
         if self.profile.invalid_tx == InvalidTx::Complete {
-            self.complete(Some(owner));
+            self.orphan(&mut skb);
         } else {
-            self.give_back_reserved(&owner);
+            self.give_back_reserved(owner);
+            skb.owner = None;
         }
+        self.give_skb(skb);
     }
 
     /// The driver is busy: the packet's descriptors go back into the ring.
-    fn take_back(&mut self, id: Id<Socket>, skb: Skb) {
-        let Skb { data, owner, .. } = skb;
-        self.give_buffer(data);
-        let Some(owner) = owner else { return };
-        if let Some(tx) = &mut self.sockets[id].tx {
-            tx.ring.unwind(owner.descriptors());
+    fn take_back(&mut self, id: Id<Socket>, mut skb: Box<Skb>) {
+        if let Some(owner) = skb.owner.take() {
+            if let Some(tx) = &mut self.sockets[id].tx {
+                tx.ring.unwind(owner.descriptors());
+            }
+            self.give_back_reserved(&owner);
         }
-        self.give_back_reserved(&owner);
+        self.give_skb(skb);
     }
 
     fn give_back_reserved(&mut self, owner: &Owner) {

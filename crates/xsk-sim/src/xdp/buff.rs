@@ -1,7 +1,5 @@
 //! A packet as an XDP program sees it.
 
-use std::ops::Range;
-
 use thiserror::Error;
 
 /// A packet as an XDP program sees it (`struct xdp_buff`).
@@ -10,9 +8,14 @@ use thiserror::Error;
 /// that does not fit the page has fragments behind it; programs that do not take fragments never see such a packet.
 #[derive(Debug)]
 pub struct XdpBuff {
+    /// Headroom, and the packet to its end. But while a program has it, headroom is [`HEADROOM`] zeros.
     bytes: Vec<u8>,
-    packet: Range<usize>,
+    /// Where the packet starts.
+    start: usize,
+    /// Where the metadata before it starts.
     metadata: usize,
+    /// The first byte that was ever the program's: those before are zeros.
+    low: usize,
     /// Where the page's room for data ends; bytes of the packet beyond it are fragments.
     hard_end: usize,
     ifindex: u32,
@@ -21,7 +24,7 @@ pub struct XdpBuff {
 
 /// Bytes in front of a packet when a program starts (`include/uapi/linux/bpf.h:XDP_PACKET_HEADROOM`).
 const HEADROOM: usize = 256;
-/// Of these, bytes that the kernel needs for itself (`sizeof(struct xdp_frame)`).
+/// Of the headroom, bytes that the kernel needs for itself (`sizeof(struct xdp_frame)`).
 const FRAME: usize = 40;
 /// Bytes of data that the page of a packet's head takes, behind the headroom and before `struct skb_shared_info`.
 const HEAD_MAX: usize = 4096 - HEADROOM - 320;
@@ -34,21 +37,52 @@ const METADATA_MAX: usize = 252;
 pub struct AdjustError;
 
 impl XdpBuff {
-    /// A packet for a program that only looks at the queue: no headroom.
-    pub(crate) fn bare(bytes: Vec<u8>, frags: bool, ifindex: u32, queue: u32) -> Self {
-        let hard_end = if frags { HEAD_MAX } else { bytes.len().max(HEAD_MAX) };
-        Self { packet: 0..bytes.len(), metadata: 0, hard_end, bytes, ifindex, queue }
+    /// No packet yet.
+    pub(crate) fn empty() -> Self {
+        let (start, metadata, low, hard_end) = (HEADROOM, HEADROOM, HEADROOM, HEADROOM + HEAD_MAX);
+        Self { bytes: vec![0; HEADROOM], start, metadata, low, hard_end, ifindex: 0, queue: 0 }
     }
 
-    /// A packet for any program; `bytes` is used as the buffer. Without `frags`, all of it is in one piece.
-    pub(crate) fn new(mut bytes: Vec<u8>, frags: bool, ifindex: u32, queue: u32) -> Self {
-        let len = bytes.len();
-        let room = if frags { HEAD_MAX } else { len.max(HEAD_MAX) };
-        bytes.resize(len + HEADROOM, 0);
-        bytes.copy_within(..len, HEADROOM);
-        bytes[..HEADROOM].fill(0);
-        let packet = HEADROOM..HEADROOM + len;
-        Self { packet, metadata: HEADROOM, hard_end: HEADROOM + room, bytes, ifindex, queue }
+    /// Where bytes of the packet are appended.
+    #[inline]
+    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// No packet any more.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.bytes.truncate(HEADROOM);
+    }
+
+    /// A program gets it. Without `frags`, all of it is in one piece.
+    #[inline]
+    pub(crate) fn begin(&mut self, frags: bool, ifindex: u32, queue: u32) {
+        self.hard_end = HEADROOM + if frags { HEAD_MAX } else { self.len().max(HEAD_MAX) };
+        (self.ifindex, self.queue) = (ifindex, queue);
+    }
+
+    /// The program has left it, and its metadata is taken care of: a packet as any other.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        if self.low != HEADROOM || self.start != HEADROOM {
+            self.put_right();
+        }
+    }
+
+    #[cold]
+    fn put_right(&mut self) {
+        let end = HEADROOM + self.len();
+        if end > self.bytes.len() {
+            let packet = self.start..self.bytes.len();
+            self.bytes.resize(end, 0);
+            self.bytes.copy_within(packet, HEADROOM);
+        } else {
+            self.bytes.copy_within(self.start.., HEADROOM);
+            self.bytes.truncate(end);
+        }
+        self.bytes[self.low..HEADROOM].fill(0);
+        (self.start, self.metadata, self.low) = (HEADROOM, HEADROOM, HEADROOM);
     }
 
     /// The interface it came in on.
@@ -64,37 +98,37 @@ impl XdpBuff {
     /// Bytes of the packet, fragments included.
     #[allow(clippy::len_without_is_empty)] // never empty: 14 bytes at least
     pub fn len(&self) -> usize {
-        self.packet.len()
+        self.bytes.len() - self.start
     }
 
     /// The bytes of the packet, fragments included (what `bpf_xdp_load_bytes` reads).
     pub fn data(&self) -> &[u8] {
-        &self.bytes[self.packet.clone()]
+        &self.bytes[self.start..]
     }
 
     /// The bytes of the packet, to write (`bpf_xdp_store_bytes`).
     pub fn data_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.packet.clone()]
+        &mut self.bytes[self.start..]
     }
 
     /// Bytes that a program can read directly, without helper: the packet without its fragments.
     pub fn linear_len(&self) -> usize {
-        self.packet.end.min(self.hard_end) - self.packet.start
+        self.bytes.len().min(self.hard_end) - self.start
     }
 
     /// Whether the packet has fragments.
     pub fn has_frags(&self) -> bool {
-        self.packet.end > self.hard_end
+        self.bytes.len() > self.hard_end
     }
 
     /// The metadata before the packet; empty unless [`adjust_meta`](Self::adjust_meta) made some.
     pub fn metadata(&self) -> &[u8] {
-        &self.bytes[self.metadata..self.packet.start]
+        &self.bytes[self.metadata..self.start]
     }
 
     /// The metadata before the packet, to write.
     pub fn metadata_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.metadata..self.packet.start]
+        &mut self.bytes[self.metadata..self.start]
     }
 
     /// Moves the start of the packet by `delta` bytes: negative makes it longer. Metadata moves along
@@ -103,15 +137,16 @@ impl XdpBuff {
     /// # Errors
     /// Not enough headroom, or fewer than 14 bytes left.
     pub fn adjust_head(&mut self, delta: i32) -> Result<(), AdjustError> {
-        let metadata = self.packet.start - self.metadata;
-        let start = self.packet.start.checked_add_signed(delta as isize).ok_or(AdjustError)?;
-        let linear_end = self.packet.end.min(self.hard_end);
+        let metadata = self.start - self.metadata;
+        let start = self.start.checked_add_signed(delta as isize).ok_or(AdjustError)?;
+        let linear_end = self.bytes.len().min(self.hard_end);
         if start < FRAME + metadata || start + ETH_HLEN > linear_end {
             return Err(AdjustError);
         }
-        self.bytes.copy_within(self.metadata..self.packet.start, start - metadata);
+        self.bytes.copy_within(self.metadata..self.start, start - metadata);
         self.metadata = start - metadata;
-        self.packet.start = start;
+        self.low = self.low.min(self.metadata);
+        self.start = start;
         Ok(())
     }
 
@@ -121,16 +156,14 @@ impl XdpBuff {
     /// # Errors
     /// Not enough tailroom, a packet with fragments to make longer, or fewer than 14 bytes left.
     pub fn adjust_tail(&mut self, delta: i32) -> Result<(), AdjustError> {
-        let end = self.packet.end.checked_add_signed(delta as isize).ok_or(AdjustError)?;
+        let end = self.bytes.len().checked_add_signed(delta as isize).ok_or(AdjustError)?;
         if delta > 0 && (self.has_frags() || end > self.hard_end) {
             return Err(AdjustError);
         }
-        if end < self.packet.start + ETH_HLEN {
+        if end < self.start + ETH_HLEN {
             return Err(AdjustError);
         }
-        self.bytes.truncate(self.packet.end);
         self.bytes.resize(end, 0);
-        self.packet.end = end;
         Ok(())
     }
 
@@ -141,29 +174,16 @@ impl XdpBuff {
     /// Not enough headroom, or a length that is no multiple of 4 or more than 252.
     pub fn adjust_meta(&mut self, delta: i32) -> Result<(), AdjustError> {
         let start = self.metadata.checked_add_signed(delta as isize).ok_or(AdjustError)?;
-        if start < FRAME || start > self.packet.start {
+        if start < FRAME || start > self.start {
             return Err(AdjustError);
         }
-        let len = self.packet.start - start;
+        let len = self.start - start;
         if !len.is_multiple_of(4) || len > METADATA_MAX {
             return Err(AdjustError);
         }
         self.metadata = start;
+        self.low = self.low.min(start);
         Ok(())
-    }
-
-    /// The packet alone, in a buffer of its own.
-    pub(crate) fn into_packet(mut self) -> Vec<u8> {
-        self.bytes.truncate(self.packet.end);
-        if self.packet.start > 0 {
-            self.bytes.drain(..self.packet.start);
-        }
-        self.bytes
-    }
-
-    /// The buffer, to be used again.
-    pub(crate) fn into_buffer(self) -> Vec<u8> {
-        self.bytes
     }
 }
 
@@ -171,9 +191,31 @@ impl XdpBuff {
 mod tests {
     use super::*;
 
+    fn packet(len: usize, byte: u8) -> XdpBuff {
+        let mut buff = XdpBuff::empty();
+        buff.tail().extend(vec![byte; len]);
+        buff.begin(true, 1, 0);
+        buff
+    }
+
+    #[test]
+    fn a_packet_that_was_adjusted_leaves_clean_headroom() {
+        for (head, meta) in [(0, 0), (0, -8), (4, 0), (-4, 0), (-4, -8), (8, -12), (-40, -8)] {
+            let mut buff = packet(60, 7);
+            buff.adjust_meta(meta).unwrap();
+            buff.metadata_mut().fill(9);
+            buff.adjust_head(head).unwrap();
+            let expected = buff.data().to_vec();
+            assert_eq!(expected.len() as i32, 60 - head);
+            buff.end();
+            assert_eq!((buff.data(), buff.metadata()), (&*expected, &[][..]), "{head} {meta}");
+            assert_eq!(buff.bytes[..HEADROOM], [0; HEADROOM], "{head} {meta}");
+        }
+    }
+
     #[test]
     fn a_packet_grows_and_shrinks_within_its_room() {
-        let mut buff = XdpBuff::new(vec![7; 60], true, 1, 0);
+        let mut buff = packet(60, 7);
         assert_eq!(buff.adjust_head(-216), Ok(()));
         assert_eq!(buff.adjust_head(-1), Err(AdjustError));
         assert_eq!((buff.len(), &buff.data()[214..218]), (276, &[0, 0, 7, 7][..]));
@@ -189,7 +231,7 @@ mod tests {
 
     #[test]
     fn metadata_comes_in_words_and_moves_with_the_head() {
-        let mut buff = XdpBuff::new(vec![7; 60], true, 1, 0);
+        let mut buff = packet(60, 7);
         assert_eq!(buff.adjust_meta(-6), Err(AdjustError));
         assert_eq!(buff.adjust_meta(4), Err(AdjustError));
         assert_eq!(buff.adjust_meta(-220), Err(AdjustError));
@@ -201,9 +243,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_the_page_is_fragments() {
-        let whole = XdpBuff::new(vec![1; HEAD_MAX], true, 1, 0);
+        let whole = packet(HEAD_MAX, 1);
         assert!(!whole.has_frags());
-        let mut more = XdpBuff::new(vec![1; HEAD_MAX + 1], true, 1, 0);
+        let mut more = packet(HEAD_MAX + 1, 1);
         assert_eq!((more.has_frags(), more.linear_len()), (true, HEAD_MAX));
         assert_eq!(more.adjust_tail(1), Err(AdjustError));
         assert_eq!(more.adjust_tail(-1), Ok(()));

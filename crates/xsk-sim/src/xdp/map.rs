@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use xsk::backend::Handle;
 use xsk_core::errno::{E2BIG, EBADF, EEXIST, EINVAL, ENOBUFS, ENOENT, EOPNOTSUPP};
 
@@ -12,22 +10,44 @@ use crate::socket::Socket;
 #[derive(Debug)]
 pub(crate) struct XskMap {
     entries: u32,
-    slots: BTreeMap<u32, Id<Socket>>,
+    /// By key.
+    slots: Vec<(u32, Id<Socket>)>,
 }
 
 impl XskMap {
     /// The socket in a slot; `None` if there is none, or no such slot.
     pub(crate) fn get(&self, key: u32) -> Option<Id<Socket>> {
-        self.slots.get(&key).copied()
+        self.find(key).ok().map(|at| self.slots[at].1)
+    }
+
+    fn find(&self, key: u32) -> Result<usize, usize> {
+        match self.slots.get(key as usize) {
+            // Nearly always there is a socket in each slot, from the first on.
+            Some((there, _)) if *there == key => Ok(key as usize),
+            _ => self.slots.binary_search_by_key(&key, |(key, _)| *key),
+        }
+    }
+
+    fn insert(&mut self, key: u32, socket: Id<Socket>) {
+        match self.find(key) {
+            Ok(at) => self.slots[at].1 = socket,
+            Err(at) => self.slots.insert(at, (key, socket)),
+        }
+    }
+
+    fn remove(&mut self, key: u32) {
+        if let Ok(at) = self.find(key) {
+            self.slots.remove(at);
+        }
     }
 
     /// Takes a socket out of all its slots.
     pub(crate) fn remove_socket(&mut self, socket: Id<Socket>) {
-        self.slots.retain(|_, at| *at != socket);
+        self.slots.retain(|(_, at)| *at != socket);
     }
 
     pub(crate) fn slots(&self) -> impl Iterator<Item = (u32, Id<Socket>)> {
-        self.slots.iter().map(|(key, socket)| (*key, *socket))
+        self.slots.iter().copied()
     }
 }
 
@@ -41,7 +61,7 @@ impl Kernel {
         if entries == 0 {
             return errno(EINVAL);
         }
-        let map = self.maps.insert(XskMap { entries, slots: BTreeMap::new() });
+        let map = self.maps.insert(XskMap { entries, slots: Vec::new() });
         Ok(self.handles.open(Object::Map(map)))
     }
 
@@ -67,7 +87,7 @@ impl Kernel {
             None if flags == EXIST => return errno(ENOENT),
             _ => {}
         }
-        map.slots.insert(key, socket);
+        map.insert(key, socket);
         Ok(())
     }
 
@@ -78,7 +98,7 @@ impl Kernel {
         if key >= map.entries {
             return errno(EINVAL);
         }
-        map.slots.remove(&key);
+        map.remove(key);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use crate::arena::Id;
 use crate::device::Device;
 use crate::error::{Sys, errno};
 use crate::kernel::{Kernel, Object};
+use crate::skb::Skb;
 use crate::socket::Socket;
 
 use super::{XdpBuff, XskMap};
@@ -118,29 +119,16 @@ impl Kernel {
         }
     }
 
-    /// Runs a program over a packet. Takes the bytes and returns them as the program left them.
-    pub(crate) fn run_program(
-        &mut self,
-        id: Id<Program>,
-        device: Id<Device>,
-        queue: u32,
-        bytes: Vec<u8>,
-    ) -> (Verdict, XdpBuff) {
-        let ifindex = self.devices[device].index;
+    /// Runs a program over a packet from a queue.
+    pub(crate) fn run_program(&self, id: Id<Program>, device: Id<Device>, skb: &mut Skb) -> Verdict {
         let program = &self.programs[id];
-        let (action, buff) = match &program.body {
+        skb.data.begin(program.frags, self.devices[device].index, skb.queue);
+        match &program.body {
             Body::Redirect(map) => {
-                let socket = self.maps[*map].get(queue);
-                let verdict = socket.map_or_else(|| fallback(FALLBACK_PASS), Verdict::Socket);
-                return (verdict, XdpBuff::bare(bytes, program.frags, ifindex, queue));
+                self.maps[*map].get(skb.queue).map_or(fallback(FALLBACK_PASS), Verdict::Socket)
             }
-            Body::Closure(closure) => {
-                let closure = Arc::clone(closure);
-                let mut buff = XdpBuff::new(bytes, program.frags, ifindex, queue);
-                (closure(&mut buff), buff)
-            }
-        };
-        (self.resolve(action), buff)
+            Body::Closure(closure) => self.resolve(closure(&mut skb.data)),
+        }
     }
 
     fn resolve(&self, action: XdpAction) -> Verdict {
