@@ -5,6 +5,7 @@
 //!   memory mapped from a kernel ([`ring::Mapped`]), or any other storage, such as the cells of a model checker.
 //! * [`errno`]: Linux's error numbers by name.
 //! * [`order`]: the one table of memory orderings that the rings use, each with its partner in the kernel.
+//! * [`frame_lists`]: free frames in lists that threads share without a lock.
 //! * [`layout`]: frame arithmetic of a UMEM, aligned and unaligned.
 //! * [`region`]: page-aligned heap memory that can stand in for a mapping.
 //!
@@ -44,6 +45,7 @@ extern crate std;
 
 pub mod abi;
 pub mod errno;
+pub mod frame_lists;
 pub mod layout;
 pub mod order;
 pub mod region;

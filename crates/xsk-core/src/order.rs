@@ -1,6 +1,6 @@
 //! The one table of memory orderings.
 //!
-//! Every atomic access of the rings names a row of [`Order`]; no other module names an `Ordering`. Each row carries the
+//! Every atomic access of the rings and of the free lists names a row of [`Order`]; no other module names an `Ordering`. Each row carries the
 //! argument for its strength and its partner in the kernel, and the model tests weaken each row in turn and expect a
 //! failing model for it, so none is stronger than it needs to be and none can be lost unnoticed.
 //!
@@ -33,37 +33,60 @@ pub enum Order {
     /// `xsk_set_rx_need_wakeup` and their callers in drivers), which not every driver fences: see
     /// [`Producer::needs_wakeup`](crate::ring::Producer::needs_wakeup) for what covers that.
     WakeupFence,
+    /// A frame goes to a shared list, or is counted home after the list was closed. **Release**: what its holder did with
+    /// it, and the links behind it, must be visible to whoever takes it. Pairs with [`Order::TakeFrames`]; the exchanges of
+    /// others in between keep the pair together.
+    PutFrames,
+    /// Reading the head of a shared list to take frames from it, or the count of one that is closed. **Acquire**: pairs
+    /// with [`Order::PutFrames`].
+    TakeFrames,
+    /// Moving the head of a shared list past frames that are taken. **Relaxed**: the load that read the head has acquired
+    /// them, and a head that is still the same names the same frames.
+    UnlinkFrames,
+    /// Reading what is noted of a frame: what follows it, who has it. **Relaxed**: notes travel with their frame, which
+    /// [`Order::PutFrames`] or the rings hand over; who has no right to the frame reads an old note or a new one, and
+    /// neither is the one that gives him a right.
+    ReadNote,
+    /// Writing it. **Relaxed**, as above.
+    WriteNote,
 }
 
-/// Whether a row of the table is a load, a store or a fence.
+/// Whether a row of the table is a load, a store, a compare-and-exchange or a fence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
     /// An atomic load.
     Load,
     /// An atomic store.
     Store,
+    /// A compare-and-exchange; the strength is that of its success, failing is relaxed.
+    Exchange,
     /// A fence.
     Fence,
 }
 
 impl Order {
     /// Every row.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 11] = [
         Self::ReadProducer,
         Self::PublishProducer,
         Self::ReadConsumer,
         Self::PublishConsumer,
         Self::ReadFlags,
         Self::WakeupFence,
+        Self::PutFrames,
+        Self::TakeFrames,
+        Self::UnlinkFrames,
+        Self::ReadNote,
+        Self::WriteNote,
     ];
 
     /// The strength of this row.
     #[inline(always)]
     pub const fn ordering(self) -> Ordering {
         match self {
-            Self::ReadProducer | Self::ReadConsumer => Ordering::Acquire,
-            Self::PublishProducer | Self::PublishConsumer => Ordering::Release,
-            Self::ReadFlags => Ordering::Relaxed,
+            Self::ReadProducer | Self::ReadConsumer | Self::TakeFrames => Ordering::Acquire,
+            Self::PublishProducer | Self::PublishConsumer | Self::PutFrames => Ordering::Release,
+            Self::ReadFlags | Self::UnlinkFrames | Self::ReadNote | Self::WriteNote => Ordering::Relaxed,
             Self::WakeupFence => Ordering::SeqCst,
         }
     }
@@ -71,11 +94,17 @@ impl Order {
     /// What kind of access the row is for.
     pub const fn access(self) -> Access {
         match self {
-            Self::ReadProducer | Self::ReadConsumer | Self::ReadFlags => Access::Load,
-            Self::PublishProducer | Self::PublishConsumer => Access::Store,
+            Self::ReadProducer | Self::ReadConsumer | Self::ReadFlags | Self::TakeFrames | Self::ReadNote => {
+                Access::Load
+            }
+            Self::PublishProducer | Self::PublishConsumer | Self::WriteNote => Access::Store,
+            Self::PutFrames | Self::UnlinkFrames => Access::Exchange,
             Self::WakeupFence => Access::Fence,
         }
     }
+
+    /// The strength of a compare-and-exchange that fails, whatever the row: it moves nothing.
+    pub const FAILED: Ordering = Ordering::Relaxed;
 
     /// Whether the row can be weakened: false only for a row that is relaxed already. A model must fail for each row
     /// where this is true once that row is relaxed (a fence: left out).

@@ -9,10 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use support::explore::{Outcome, Seen, explore};
+use support::loom_lists::{closing, depot, returned};
 use support::models::{Handshake, Shape, consume, cycle, handshake, produce};
 use xsk_core::abi::xdp_desc;
 use xsk_core::order::Order::{
-    self, PublishConsumer, PublishProducer, ReadConsumer, ReadFlags, ReadProducer, WakeupFence,
+    self, PublishConsumer, PublishProducer, PutFrames, ReadConsumer, ReadFlags, ReadNote, ReadProducer,
+    TakeFrames, UnlinkFrames, WakeupFence, WriteNote,
 };
 
 const CAUSALITY: &str = "Causality violation";
@@ -21,15 +23,28 @@ const LOST: &str = "lost wakeup";
 /// How a model says that this row is missing; `None` for a row that has nothing to lose.
 const fn law(order: Order) -> Option<&'static str> {
     match order {
-        ReadProducer | PublishProducer | ReadConsumer | PublishConsumer => Some(CAUSALITY),
+        ReadProducer | PublishProducer | ReadConsumer | PublishConsumer | PutFrames | TakeFrames => {
+            Some(CAUSALITY)
+        }
         WakeupFence => Some(LOST),
-        ReadFlags => None,
+        ReadFlags | UnlinkFrames | ReadNote | WriteNote => None,
     }
 }
 
 /// The rows that `law` knows. Written out, so that a row which is missing from `Order::ALL` is noticed as well.
-const KNOWN: [Order; 6] =
-    [ReadProducer, PublishProducer, ReadConsumer, PublishConsumer, ReadFlags, WakeupFence];
+const KNOWN: [Order; 11] = [
+    ReadProducer,
+    PublishProducer,
+    ReadConsumer,
+    PublishConsumer,
+    ReadFlags,
+    WakeupFence,
+    PutFrames,
+    TakeFrames,
+    UnlinkFrames,
+    ReadNote,
+    WriteNote,
+];
 
 struct Model {
     name: &'static str,
@@ -41,7 +56,7 @@ struct Model {
 const ONE: Shape = Shape { capacity: 1, start: u32::MAX, batch: 1, attempts: 2 };
 const SLEEP: Handshake = Handshake { packets: 1, kernel_fenced: true, rekick_after: u32::MAX, polls: 1 };
 
-const MODELS: [Model; 6] = [
+const MODELS: [Model; 9] = [
     Model { name: "fill", run: |w| produce::<u64>(ONE, w), leans_on: &[PublishProducer, ReadConsumer] },
     Model { name: "tx", run: |w| produce::<xdp_desc>(ONE, w), leans_on: &[PublishProducer, ReadConsumer] },
     Model { name: "rx", run: |w| consume::<xdp_desc>(ONE, w), leans_on: &[ReadProducer, PublishConsumer] },
@@ -49,6 +64,9 @@ const MODELS: [Model; 6] = [
     // A frame that is handed around orders the slots of the rings it passed, so the consumer index carries nothing here.
     Model { name: "full cycle", run: |w| cycle(1, 1, 2, w), leans_on: &[ReadProducer, PublishProducer] },
     Model { name: "need-wakeup", run: |w| handshake(SLEEP, w), leans_on: &[PublishProducer, WakeupFence] },
+    Model { name: "depot", run: |w| depot(1, 1, w), leans_on: &[PutFrames, TakeFrames] },
+    Model { name: "returned frames", run: returned, leans_on: &[PutFrames, TakeFrames] },
+    Model { name: "closing", run: closing, leans_on: &[PutFrames, TakeFrames] },
 ];
 
 /// All of these are small enough to be complete.

@@ -15,6 +15,7 @@ use xsk_core::layout::LayoutError;
 use xsk_core::ring::BrokenIndex;
 
 use crate::backend::{AttachedProgram, HugePages, PageSize, XdpMode};
+use crate::port::Violation;
 
 /// What went wrong: where, with what value, and why.
 #[derive(Debug, ThisError)]
@@ -330,6 +331,37 @@ pub enum Diagnosis {
     /// The peer published an impossible ring index.
     #[error("{0}; nothing was moved")]
     BrokenRing(BrokenIndex),
+    /// The kernel published a descriptor that cannot be right.
+    #[error("{0}")]
+    BadDescriptor(Violation),
+    /// A packet, or a port, of another pool.
+    #[error(
+        "a port sends packets of its own pool only: copy it with `Pool::copy`, or open both ports on one pool"
+    )]
+    ForeignPool,
+    /// A packet with a segment without bytes.
+    #[error("the packet, or a segment of it, has no bytes, and the kernel refuses to send that")]
+    EmptyPacket,
+    /// A packet with too many segments.
+    #[error(
+        "the packet has more than {max} segments, which is what the kernel sends, or these rings hold, at most"
+    )]
+    TooManySegments {
+        /// Segments of a packet at most.
+        max: u32,
+    },
+    /// There is no free frame.
+    #[error("the pool has no free frame to receive into: make it larger, or drop packets first")]
+    NoFrames,
+    /// The pool has too many ports.
+    #[error("the pool has {max} ports, which is the most: open the others on a second pool")]
+    TooManyPorts {
+        /// Ports of a pool at most.
+        max: u32,
+    },
+    /// The pool has a port there already.
+    #[error("another port of this pool is open on the queue")]
+    PortOpen,
     /// Flags that contradict each other.
     #[error("these flags exclude each other, give one of them")]
     Contradiction,

@@ -40,11 +40,17 @@ pub mod backend;
 pub mod config;
 mod diagnose;
 pub mod error;
+pub mod packet;
+pub mod pool;
+pub mod port;
 pub mod program;
 mod queue;
 pub mod socket;
 pub mod umem;
 
+pub use packet::{Batch, Packet};
+pub use pool::{Pool, PoolConfig};
+pub use port::{Port, PortConfig};
 pub use socket::{RxQueue, Socket, TxQueue};
 pub use umem::frame::FrameDesc;
 pub use umem::{CompQueue, FillQueue, Umem};

@@ -33,6 +33,12 @@ impl<S: Storage> Consumer<S> {
         &self.storage
     }
 
+    /// The index of the next entry to be taken.
+    #[inline]
+    pub fn index(&self) -> u32 {
+        self.own
+    }
+
     /// Entries that wait, from memory if that suffices for `want`, otherwise from a fresh look at the producer index.
     ///
     /// Not capped at `want`. More entries may have arrived since; fewer never.

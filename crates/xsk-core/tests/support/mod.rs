@@ -6,6 +6,7 @@ pub mod frames;
 pub mod heap_ring;
 pub mod histories;
 pub mod kernel;
+pub mod loom_lists;
 pub mod loom_ring;
 pub mod models;
 pub mod regressions;

@@ -147,6 +147,12 @@ pub struct ConfigBuildError {
     reason: LayoutError,
 }
 
+impl ConfigBuildError {
+    pub(crate) fn reason(&self) -> LayoutError {
+        self.reason
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

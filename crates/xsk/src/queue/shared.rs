@@ -124,6 +124,24 @@ impl Shared {
         }
     }
 
+    /// Makes the kernel look at the fill ring. What the next wakeup can mend is no error.
+    pub(crate) fn wake_rx(&self) -> Result<(), Error> {
+        let backend = self.backend();
+        let woken = match backend.recvfrom(self.handle()) {
+            // Before Linux 5.11 there is only poll.
+            Err(error) if error.raw_os_error() == Some(errno::EOPNOTSUPP) => {
+                let events = PollEvents::IN;
+                let mut polls = [Poll { socket: self.handle(), events, ready: PollEvents::empty() }];
+                backend.poll(&mut polls, 0).map(drop)
+            }
+            answer => answer,
+        };
+        woken.or_else(|error| match error.raw_os_error() {
+            Some(errno::ENOBUFS | errno::EAGAIN | errno::EBUSY | errno::ENETDOWN | errno::EINTR) => Ok(()),
+            _ => Err(self.call_error(Step::Wakeup, error)),
+        })
+    }
+
     /// The socket's counters. Kernels before 5.9 have only the first three; the others are 0 there.
     pub(crate) fn statistics(&self) -> io::Result<xdp_statistics> {
         let result = self.backend().get_option::<xdp_statistics>(self.handle(), SOL_XDP, XDP_STATISTICS);

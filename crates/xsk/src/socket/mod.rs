@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::queue::Shared;
 pub use crate::queue::{Fd, RxQueue, TxQueue, XdpStatistics};
 use crate::umem::{CompQueue, FillQueue, Umem};
-use open::{Request, open};
+pub(crate) use open::{Given, NewPoolRings, Opened, Request, open};
 
 /// An AF_XDP socket.
 ///
@@ -59,6 +59,7 @@ impl Socket {
             queue: queue_id,
             rx: true,
             tx: true,
+            pool_rings: None,
         })?;
         let tx = TxQueue::new(opened.tx()?, &opened.shared);
         let rx = RxQueue::new(opened.rx()?, &opened.shared);
@@ -85,6 +86,7 @@ impl Socket {
             queue: queue_id,
             rx: true,
             tx: false,
+            pool_rings: None,
         })?;
         let rx = RxQueue::new(opened.rx()?, &opened.shared);
         Ok((rx, opened.fill_and_completion()?))
@@ -112,6 +114,7 @@ impl Socket {
             queue: queue_id,
             rx: false,
             tx: true,
+            pool_rings: None,
         })?;
         let tx = TxQueue::new(opened.tx()?, &opened.shared);
         Ok((tx, opened.fill_and_completion()?))

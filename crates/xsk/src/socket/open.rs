@@ -1,13 +1,14 @@
 //! Opening a socket: the order of the calls, whom to share the UMEM with, and the retries.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
 use xsk_core::abi::{
-    AF_XDP, Pod, SOL_XDP, XDP_MMAP_OFFSETS, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_RX_RING,
-    XDP_SHARED_UMEM, XDP_TX_RING, XDP_UMEM_COMPLETION_RING, XDP_UMEM_FILL_RING,
-    XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, sockaddr_xdp, xdp_desc, xdp_mmap_offsets,
-    xdp_mmap_offsets_v1, xdp_ring_offset,
+    AF_XDP, Pod, SOL_XDP, XDP_MMAP_OFFSETS, XDP_OPTIONS, XDP_OPTIONS_ZEROCOPY, XDP_PGOFF_RX_RING,
+    XDP_PGOFF_TX_RING, XDP_RX_RING, XDP_SHARED_UMEM, XDP_TX_RING, XDP_UMEM_COMPLETION_RING,
+    XDP_UMEM_FILL_RING, XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, sockaddr_xdp, xdp_desc,
+    xdp_mmap_offsets, xdp_mmap_offsets_v1, xdp_options, xdp_ring_offset,
 };
 use xsk_core::ring::{Consumer, Mapped, Producer};
 
@@ -20,21 +21,47 @@ use crate::queue::{ConsumerOf, ProducerOf, Rings, Shared};
 use crate::umem::{CompQueue, FillQueue, Plan, PoolRings, QueueKey, State, Umem};
 
 /// What the caller wants.
-pub(super) struct Request<'a> {
-    pub(super) config: &'a SocketConfig,
-    pub(super) umem: &'a Umem,
-    pub(super) interface: &'a Interface,
-    pub(super) queue: u32,
-    pub(super) rx: bool,
-    pub(super) tx: bool,
+pub(crate) struct Request<'a> {
+    pub(crate) config: &'a SocketConfig,
+    pub(crate) umem: &'a Umem,
+    pub(crate) interface: &'a Interface,
+    pub(crate) queue: u32,
+    pub(crate) rx: bool,
+    pub(crate) tx: bool,
+    pub(crate) pool_rings: Option<&'a NewPoolRings<'a>>,
+}
+
+/// What the caller wants of the fill and completion rings, if the queue has none yet.
+pub(crate) struct NewPoolRings<'a> {
+    /// Entries of the fill ring.
+    pub(crate) fill: u32,
+    /// Entries of the completion ring.
+    pub(crate) completion: u32,
+    /// Put on the fill ring before the socket is bound: some drivers misbehave with one that is empty then. No more than it
+    /// has entries.
+    pub(crate) frames: &'a [u64],
+    /// Set once the socket is bound, and the frames are the kernel's: also when opening failed after that.
+    pub(crate) given: Cell<Option<Given>>,
+}
+
+/// To whom frames were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Given {
+    /// The queue.
+    pub(crate) key: QueueKey,
+    /// The device itself may use them, and for some time after the socket is closed.
+    pub(crate) zero_copy: bool,
 }
 
 /// An open socket whose rings nobody has taken yet.
-pub(super) struct Opened {
-    pub(super) shared: Arc<Shared>,
+pub(crate) struct Opened {
+    pub(crate) shared: Arc<Shared>,
     offsets: xdp_mmap_offsets,
     sizes: Sizes,
 }
+
+/// A fill and a completion ring.
+pub(crate) type RingsOfPool = (ProducerOf<u64>, ConsumerOf<u64>);
 
 #[derive(Clone, Copy)]
 struct Sizes {
@@ -44,7 +71,7 @@ struct Sizes {
     completion: u32,
 }
 
-pub(super) fn open(request: &Request<'_>) -> Result<Opened, Error> {
+pub(crate) fn open(request: &Request<'_>) -> Result<Opened, Error> {
     open_on(request).map_err(|error| {
         let name = request.interface.as_c_str().to_string_lossy();
         // Of a name from a file with its line end, say, that is to be seen.
@@ -59,8 +86,10 @@ fn open_on(request: &Request<'_>) -> Result<Opened, Error> {
     let sizes = Sizes {
         rx: config.rx_queue_size().get(),
         tx: config.tx_queue_size().get(),
-        fill: umem.config().fill_queue_size().get(),
-        completion: umem.config().comp_queue_size().get(),
+        fill: request.pool_rings.map_or_else(|| umem.config().fill_queue_size().get(), |rings| rings.fill),
+        completion: request
+            .pool_rings
+            .map_or_else(|| umem.config().comp_queue_size().get(), |rings| rings.completion),
     };
     check(request)?;
     let backend = umem.backend();
@@ -204,6 +233,9 @@ fn bind(
     let mut rings = Rings::default();
     if own_pool {
         let (fill, completion) = map_pool()?;
+        if let Some(wanted) = request.pool_rings {
+            put_on_fill_ring(&fill, &offsets.fr, sizes.fill, wanted.frames)?;
+        }
         (rings.fill, rings.completion) = (Some(fill), Some(completion));
     }
     if rx {
@@ -235,6 +267,12 @@ fn bind(
         };
         diagnose::bind(&context, e)
     })?;
+    if let Some(wanted) = request.pool_rings.filter(|_| own_pool) {
+        let options = backend.get_option::<xdp_options>(socket.get(), SOL_XDP, XDP_OPTIONS);
+        // Kernels that do not tell (before 5.3) are taken to be the worse.
+        let copy = options.is_ok_and(|(options, _)| options.flags & XDP_OPTIONS_ZEROCOPY == 0);
+        wanted.given.set(Some(Given { key: *key, zero_copy: !copy }));
+    }
 
     // The queue has a pool whose first socket is gone, and with it whoever held the pool's rings. A bound socket may map
     // them since Linux 6.4; before, they stay out of reach until the queue is released.
@@ -245,6 +283,23 @@ fn bind(
     }
     let pool_rings = rings.fill.is_some();
     Ok(Bound { socket, rings, offsets, has_flags, pool_rings })
+}
+
+/// Puts frames on a fill ring that nobody has taken yet. Its producing half then starts behind them.
+fn put_on_fill_ring(
+    mapping: &Mapping,
+    offsets: &xdp_ring_offset,
+    size: u32,
+    frames: &[u64],
+) -> Result<(), Error> {
+    let error = || Error::new(Step::MapRing, Diagnosis::Unknown).value("the fill ring");
+    // SAFETY: the mapping is page aligned and outlives the ring; only ring code and the kernel access it, by the protocol.
+    let ring = unsafe { Mapped::new(mapping.as_ptr(), mapping.len(), offsets, size, ()) };
+    let ring = ring.map_err(|shape| error().source(io::Error::other(shape)))?;
+    // SAFETY: a ring that was just made; this producer is gone before there is another.
+    let mut fill = unsafe { Producer::new(ring) };
+    let put = fill.produce(frames, |address| *address);
+    put.map(drop).map_err(|index| Error::new(Step::MoveDescriptors, Diagnosis::BrokenRing(index)))
 }
 
 /// The offsets, and whether there is a flags word: kernels before 5.4 have none and return a shorter struct.
@@ -289,19 +344,27 @@ fn attach(
 }
 
 impl Opened {
-    pub(super) fn rx(&self) -> Result<ConsumerOf<xdp_desc>, Error> {
+    pub(crate) fn rx(&self) -> Result<ConsumerOf<xdp_desc>, Error> {
         let ring = self.ring("RX", self.shared.rings.rx.as_ref(), &self.offsets.rx, self.sizes.rx)?;
         // SAFETY: the RX ring of a socket that was just made: nobody else consumes.
         Ok(unsafe { Consumer::new(ring) })
     }
 
-    pub(super) fn tx(&self) -> Result<ProducerOf<xdp_desc>, Error> {
+    pub(crate) fn tx(&self) -> Result<ProducerOf<xdp_desc>, Error> {
         let ring = self.ring("TX", self.shared.rings.tx.as_ref(), &self.offsets.tx, self.sizes.tx)?;
         // SAFETY: the TX ring of a socket that was just made: nobody else produces.
         Ok(unsafe { Producer::new(ring) })
     }
 
     pub(super) fn fill_and_completion(&self) -> Result<Option<(FillQueue, CompQueue)>, Error> {
+        let rings = self.pool_rings()?;
+        Ok(rings.map(|(fill, completion)| {
+            (FillQueue::new(fill, &self.shared), CompQueue::new(completion, &self.shared))
+        }))
+    }
+
+    /// The fill and the completion ring, if they came with this socket.
+    pub(crate) fn pool_rings(&self) -> Result<Option<RingsOfPool>, Error> {
         let Rings { fill, completion, .. } = &self.shared.rings;
         if fill.is_none() {
             return Ok(None);
@@ -313,7 +376,7 @@ impl Opened {
         let fill = unsafe { Producer::new(fill) };
         // SAFETY: as above: nobody else consumes.
         let completion = unsafe { Consumer::new(completion) };
-        Ok(Some((FillQueue::new(fill, &self.shared), CompQueue::new(completion, &self.shared))))
+        Ok(Some((fill, completion)))
     }
 
     fn ring<T: Copy>(

@@ -6,6 +6,7 @@ mod sharing;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::Deref;
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -126,6 +127,11 @@ impl Umem {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.inner.lock()
+    }
+
+    /// The first byte of its memory, which lives as long as any clone.
+    pub(crate) fn memory(&self) -> NonNull<u8> {
+        self.inner.memory.as_ptr()
     }
 
     /// A socket of the calling thread's network namespace that has the memory registered.
@@ -337,6 +343,12 @@ pub struct UmemCreateError(Box<Error>);
 impl From<Error> for UmemCreateError {
     fn from(error: Error) -> Self {
         Self(Box::new(error))
+    }
+}
+
+impl UmemCreateError {
+    pub(crate) fn into_inner(self) -> Error {
+        *self.0
     }
 }
 

@@ -1,0 +1,28 @@
+use std::iter::FusedIterator;
+
+use super::Places;
+
+/// The bytes of a packet, segment by segment: see [`Packet::segments`](crate::Packet::segments).
+#[derive(Debug)]
+pub struct Segments<'a> {
+    places: Places<'a>,
+}
+
+impl<'a> Segments<'a> {
+    pub(super) fn new(places: Places<'a>) -> Self {
+        Self { places }
+    }
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (frame, offset, len) = self.places.next()?;
+        let start = self.places.memory.frame(frame);
+        // SAFETY: a segment of the packet that `places` borrows: within its frame, and nobody else's.
+        Some(unsafe { std::slice::from_raw_parts(start.as_ptr().add(usize::from(offset)), usize::from(len)) })
+    }
+}
+
+impl FusedIterator for Segments<'_> {}

@@ -1,0 +1,52 @@
+use crate::backend::PageSize;
+
+/// What a [`Pool`](super::Pool) is made from: a value with a setter for each thing.
+///
+/// ```
+/// use xsk::PoolConfig;
+///
+/// let config = PoolConfig::default().frames(16384).frame_size(2048);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolConfig {
+    pub(super) frames: u32,
+    pub(super) frame_size: u32,
+    pub(super) headroom: u32,
+    pub(super) pages: PageSize,
+}
+
+impl Default for PoolConfig {
+    /// 4096 frames of 4096 bytes, no headroom beyond the kernel's 256 bytes, normal pages.
+    fn default() -> Self {
+        Self { frames: 4096, frame_size: 4096, headroom: 0, pages: PageSize::Normal }
+    }
+}
+
+impl PoolConfig {
+    /// Number of frames: as many packets can exist at once, those in the rings of ports included. A port has up to 2048 of
+    /// them waiting to be received into, unless its [configuration](crate::PortConfig) says otherwise.
+    pub fn frames(mut self, frames: u32) -> Self {
+        self.frames = frames;
+        self
+    }
+
+    /// Bytes of a frame: a power of two from 2048 to the page size. A received packet must fit into it less 256 bytes and the
+    /// headroom, or come in several segments ([`PortConfig::multi_buffer`](crate::PortConfig::multi_buffer)).
+    pub fn frame_size(mut self, bytes: u32) -> Self {
+        self.frame_size = bytes;
+        self
+    }
+
+    /// Bytes before each received packet, besides the kernel's 256, for [`push_front`](crate::Packet::push_front). In copy
+    /// mode, and in zero-copy mode where the program has moved nothing there, all 256 are free as well.
+    pub fn headroom(mut self, bytes: u32) -> Self {
+        self.headroom = bytes;
+        self
+    }
+
+    /// The pages that the memory is made of. Huge pages have to be reserved first.
+    pub fn pages(mut self, pages: PageSize) -> Self {
+        self.pages = pages;
+        self
+    }
+}

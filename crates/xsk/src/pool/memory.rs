@@ -1,0 +1,263 @@
+//! The frames behind a pool, and who has each of them.
+
+use std::fmt;
+use std::mem::{align_of, size_of};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU8;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use xsk_core::frame_lists::{END, FrameLists, Heap, Storage};
+use xsk_core::order::Order;
+
+use crate::umem::{QueueKey, Umem};
+
+/// Who has a frame.
+///
+/// The notes decide what is believed of the kernel. A note that says "the kernel has it by way of port 3, to receive into" is
+/// written by the receiving half of port 3 alone, and taken back by it alone. So when that half reads it, it is its own last
+/// word, whatever other threads do with their frames: a frame that this half did not give the kernel, or that came back
+/// already, never passes for one that comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner(u8);
+
+impl Owner {
+    /// The pool, a packet, or a cache: in any case this process.
+    pub(crate) const USER: Self = Self(0);
+    /// A closed port may still have it with the kernel.
+    pub(crate) const QUARANTINE: Self = Self(u8::MAX);
+
+    /// The kernel, to receive into, by way of the port with this number.
+    pub(crate) fn rx(port: u8) -> Self {
+        Self(1 + 2 * port)
+    }
+
+    /// The kernel, to send, by way of the port with this number.
+    pub(crate) fn tx(port: u8) -> Self {
+        Self(2 + 2 * port)
+    }
+}
+
+/// Ports that a pool can have: what an [`Owner`] can tell apart.
+pub(crate) const MAX_PORTS: u8 = 127;
+
+/// The frames of a pool.
+///
+/// Lives on the heap until the last handle of the pool and the last packet are gone: see [`close`](Self::close).
+pub(crate) struct Memory {
+    base: NonNull<u8>,
+    frame_shift: u32,
+    owners: Box<[AtomicU8]>,
+    lists: FrameLists<Heap>,
+    data_offset: u16,
+    state: Mutex<State>,
+    umem: Umem,
+}
+
+/// What changes when ports come and go.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Which port numbers are taken.
+    pub(crate) ports: Vec<bool>,
+    /// Frames that the kernel may still use, and the queue that has to be released before they can be used again.
+    pub(crate) quarantine: Vec<(QueueKey, Vec<u32>)>,
+}
+
+const _: () = assert!(size_of::<AtomicU8>() == 1 && align_of::<AtomicU8>() == 1);
+
+impl Memory {
+    /// All frames of a UMEM, which must have been handed to nobody. Its frames are aligned, and no larger than 32768 bytes.
+    pub(crate) fn new(umem: Umem) -> Self {
+        let layout = umem.layout();
+        let frames = layout.chunks();
+        Self {
+            base: umem.memory(),
+            frame_shift: layout.chunk_size().trailing_zeros(),
+            owners: (0..frames).map(|_| AtomicU8::new(Owner::USER.0)).collect(),
+            lists: FrameLists::new(Heap::new(frames)),
+            data_offset: layout.data_offset() as u16,
+            state: Mutex::default(),
+            umem,
+        }
+    }
+
+    pub(crate) fn umem(&self) -> &Umem {
+        &self.umem
+    }
+
+    pub(crate) fn lists(&self) -> &FrameLists<Heap> {
+        &self.lists
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole at every moment when something may panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Number of frames.
+    #[inline]
+    pub(crate) fn frames(&self) -> u32 {
+        self.owners.len() as u32
+    }
+
+    /// Bytes of a frame.
+    #[inline]
+    pub(crate) fn frame_size(&self) -> u32 {
+        1 << self.frame_shift
+    }
+
+    /// Where the data of a received packet starts in its frame, and of an empty packet as well.
+    #[inline]
+    pub(crate) fn data_offset(&self) -> u16 {
+        self.data_offset
+    }
+
+    /// The first byte of a frame.
+    #[inline]
+    pub(crate) fn frame(&self, frame: u32) -> NonNull<u8> {
+        debug_assert!(frame < self.frames());
+        // SAFETY: a frame that is one of the UMEM's, which every caller's is (a packet's, or one that `owner` was asked
+        // of), starts within its memory.
+        unsafe { self.base.add((frame as usize) << self.frame_shift) }
+    }
+
+    /// The address of a place in a frame, as descriptors have it.
+    #[inline]
+    pub(crate) fn address(&self, frame: u32, offset: u16) -> u64 {
+        u64::from(frame) << self.frame_shift | u64::from(offset)
+    }
+
+    /// The frame of an address, which may be none of this UMEM, and the place in it.
+    #[inline]
+    pub(crate) fn split(&self, address: u64) -> (u64, u32) {
+        (address >> self.frame_shift, address as u32 & (self.frame_size() - 1))
+    }
+
+    /// Notes who has a frame.
+    #[inline]
+    pub(crate) fn set_owner(&self, frame: u32, owner: Owner) {
+        self.owners[frame as usize].store(owner.0, Order::WriteNote.ordering());
+    }
+
+    /// Who has a frame; nobody, if there is no such frame.
+    #[inline]
+    pub(crate) fn owner(&self, frame: u64) -> Option<Owner> {
+        let note = self.owners.get(usize::try_from(frame).ok()?)?;
+        Some(Owner(note.load(Order::ReadNote.ordering())))
+    }
+
+    /// The frames that one of `owners` has, in order. They get another owner.
+    pub(crate) fn take_from(&self, owner: Owner, new: Owner) -> Vec<u32> {
+        let theirs = (0..self.frames()).filter(|frame| self.owner(u64::from(*frame)) == Some(owner));
+        let frames: Vec<u32> = theirs.collect();
+        frames.iter().for_each(|frame| self.set_owner(*frame, new));
+        frames
+    }
+
+    /// How many frames are with the kernel, or in quarantine.
+    pub(crate) fn away(&self) -> usize {
+        let note = |note: &&AtomicU8| note.load(Order::ReadNote.ordering()) != Owner::USER.0;
+        self.owners.iter().filter(note).count()
+    }
+
+    /// Frames of a magazine: few in a small pool, so that what lies in caches starves nobody.
+    pub(crate) fn magazine(&self) -> usize {
+        (self.frames() as usize / 32).clamp(1, 64)
+    }
+
+    /// Puts frames into the depot, in magazines.
+    pub(crate) fn put(&self, frames: &[u32]) {
+        for magazine in frames.chunks(self.magazine()) {
+            self.put_magazine(magazine);
+        }
+    }
+
+    /// Puts frames into the depot as one magazine.
+    pub(crate) fn put_magazine(&self, frames: &[u32]) {
+        let Some((first, rest)) = frames.split_first() else { return };
+        let mut last = *first;
+        for frame in rest {
+            self.lists.storage().set_next(last, *frame);
+            last = *frame;
+        }
+        self.lists.storage().set_next(last, END);
+        self.lists.put_magazine(*first);
+    }
+
+    /// The frames of a chain.
+    pub(crate) fn chain(&self, first: u32) -> impl Iterator<Item = u32> + '_ {
+        let some = |frame: u32| (frame != END).then_some(frame);
+        std::iter::successors(some(first), move |frame| some(self.lists.storage().next(*frame)))
+    }
+
+    /// To be called once, when the last handle is gone: no cache and no port has any frames. True if no packet has any
+    /// either; otherwise the packet that is dropped last is told so ([`FrameLists::give_back`]).
+    fn close(&self) -> bool {
+        let mut elsewhere = 0;
+        while let Some(first) = self.lists.take_magazine() {
+            elsewhere += self.chain(first).count();
+        }
+        // The kernel keeps the pages of what it still uses.
+        elsewhere += self.lock().quarantine.iter().map(|(_, frames)| frames.len()).sum::<usize>();
+        self.lists.close(self.frames(), elsewhere as u32)
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("frames", &self.frames()).finish_non_exhaustive()
+    }
+}
+
+// SAFETY: the pointer is that of the UMEM's memory, which lives as long as `umem` and is valid on any thread. This type makes
+// no reference to the bytes: packets do, each to the frame that it alone has.
+unsafe impl Send for Memory {}
+// SAFETY: as above; all else is atomic, or behind a lock.
+unsafe impl Sync for Memory {}
+
+/// Frees memory that nobody has anything of any more.
+///
+/// # Safety
+/// `memory` came from a [`Handle`], whose drop or a packet's was told that it was the last, and is used nowhere any more.
+#[cold]
+pub(crate) unsafe fn free(memory: NonNull<Memory>) {
+    // SAFETY: made by `Box::leak` in `Handle::new`, and the caller is the last to have it.
+    drop(unsafe { Box::from_raw(memory.as_ptr()) });
+}
+
+/// What handles of a pool share. When it goes, the pool is closed; its memory stays for the packets that are left.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    memory: NonNull<Memory>,
+}
+
+impl Handle {
+    pub(crate) fn new(memory: Memory) -> Self {
+        Self { memory: NonNull::from(Box::leak(Box::new(memory))) }
+    }
+
+    #[inline]
+    pub(crate) fn pointer(&self) -> NonNull<Memory> {
+        self.memory
+    }
+
+    #[inline]
+    pub(crate) fn memory(&self) -> &Memory {
+        // SAFETY: it is freed by `drop` at the earliest, and never while this handle lives: packets free it only after
+        // `close`.
+        unsafe { self.memory.as_ref() }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.memory().close() {
+            // SAFETY: no packet is left, and this was the last handle.
+            unsafe { free(self.memory) }
+        }
+    }
+}
+
+// SAFETY: a Handle is a pointer to a Memory, which is Sync, and frees it on whatever thread: a Memory is Send.
+unsafe impl Send for Handle {}
+// SAFETY: as above: `&Handle` gives `&Memory` and the pointer itself.
+unsafe impl Sync for Handle {}

@@ -1,0 +1,176 @@
+use std::time::Duration;
+
+use xsk_core::ring::MAX_CAPACITY;
+
+use crate::config::{Attach, BindFlags, LibxdpFlags, QueueSize, SocketConfig, XdpFlags};
+
+/// How packets cross between the kernel and the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// The kernel copies them: works with every driver.
+    Copy,
+    /// The device reads and writes the pool's memory itself.
+    ZeroCopy,
+}
+
+/// When the kernel looks at the rings of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Policy {
+    /// When it is woken up, which a port does when the kernel asks for it: fewest system calls under load, and a driver that
+    /// sleeps when there is nothing to do (`XDP_USE_NEED_WAKEUP`). In copy mode this is how sending works in any case.
+    #[default]
+    NeedWakeup,
+    /// By itself: in zero-copy mode the driver polls the rings from its interrupt, and keeps polling while it lacks frames.
+    /// The port makes fewer system calls, and the driver's processor is busier.
+    Interrupt,
+}
+
+/// How a [`Port`](super::Port) is opened: a value with a setter for each thing. The defaults are good to start with.
+///
+/// ```
+/// use xsk::port::{Mode, PortConfig};
+///
+/// let config = PortConfig::default().mode(Mode::Copy).rx_ring(512).tx_ring(512);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct PortConfig {
+    rx_ring: u32,
+    tx_ring: u32,
+    fill_ring: u32,
+    completion_ring: u32,
+    pub(super) fill_level: Option<u32>,
+    mode: Option<Mode>,
+    policy: Policy,
+    multi_buffer: bool,
+    xdp_flags: XdpFlags,
+    attach: Option<Attach>,
+    busy_timeout: Duration,
+}
+
+impl Default for PortConfig {
+    /// Rings of 2048 entries, the kernel's choice of mode, wakeups when the kernel asks, the built-in XDP program, packets of
+    /// one segment.
+    fn default() -> Self {
+        Self {
+            rx_ring: 2048,
+            tx_ring: 2048,
+            fill_ring: 2048,
+            completion_ring: 2048,
+            fill_level: None,
+            mode: None,
+            policy: Policy::default(),
+            multi_buffer: false,
+            xdp_flags: XdpFlags::empty(),
+            attach: Some(Attach::default()),
+            busy_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A ring has a power of two of entries: the next one, within what this crate makes.
+fn rounded(entries: u32) -> u32 {
+    entries.clamp(1, MAX_CAPACITY).next_power_of_two()
+}
+
+impl PortConfig {
+    /// Entries of the RX ring: packets that wait to be received. Rounded up to a power of two, as all sizes here.
+    pub fn rx_ring(mut self, entries: u32) -> Self {
+        self.rx_ring = rounded(entries);
+        self
+    }
+
+    /// Entries of the TX ring: packets that wait to be sent.
+    pub fn tx_ring(mut self, entries: u32) -> Self {
+        self.tx_ring = rounded(entries);
+        self
+    }
+
+    /// Entries of the fill ring: frames that the kernel can have to receive into. Best at least as many as the RX ring has,
+    /// on a fast network card twice as many.
+    pub fn fill_ring(mut self, entries: u32) -> Self {
+        self.fill_ring = rounded(entries);
+        self
+    }
+
+    /// Entries of the completion ring. Best as many as the TX ring has: the kernel sends no more than it can report.
+    pub fn completion_ring(mut self, entries: u32) -> Self {
+        self.completion_ring = rounded(entries);
+        self
+    }
+
+    /// How many frames the port keeps on the fill ring. By default as many as that has entries, but at opening no more than
+    /// half of the pool's frames that are free.
+    pub fn fill_level(mut self, frames: u32) -> Self {
+        self.fill_level = Some(frames);
+        self
+    }
+
+    /// How packets cross. Without this, zero copy where the driver has it, else copy mode:
+    /// [`Port::mode`](super::Port::mode) says how it came out. All ports of a pool have the mode of its first.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// When the kernel looks at the rings.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Packets of several segments (`XDP_USE_SG`, Linux 6.6): those that do not fit into a frame come in several. All ports of
+    /// a pool do as its first.
+    pub fn multi_buffer(mut self, on: bool) -> Self {
+        self.multi_buffer = on;
+        self
+    }
+
+    /// Where the XDP program runs. By default in the driver if that can, else in the stack.
+    pub fn xdp_flags(mut self, flags: XdpFlags) -> Self {
+        self.xdp_flags = flags;
+        self
+    }
+
+    /// How the built-in XDP program is attached, which leads the packets of the queue to the port. By a link, by default.
+    pub fn attach(mut self, attach: Attach) -> Self {
+        self.attach = Some(attach);
+        self
+    }
+
+    /// Attach no program: put the port into the XSKMAP of your own, with `XskMap::insert_port`.
+    pub fn no_program(mut self) -> Self {
+        self.attach = None;
+        self
+    }
+
+    /// How long opening waits for a queue that a closed socket has not released yet; one second by default.
+    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.busy_timeout = timeout;
+        self
+    }
+
+    pub(super) fn pool_rings(&self) -> (u32, u32) {
+        (self.fill_ring, self.completion_ring)
+    }
+
+    pub(super) fn socket(&self) -> SocketConfig {
+        let mut bind = match self.mode {
+            None => BindFlags::empty(),
+            Some(Mode::Copy) => BindFlags::XDP_COPY,
+            Some(Mode::ZeroCopy) => BindFlags::XDP_ZEROCOPY,
+        };
+        bind.set(BindFlags::XDP_USE_NEED_WAKEUP, self.policy == Policy::NeedWakeup);
+        bind.set(BindFlags::XDP_USE_SG, self.multi_buffer);
+        let mut builder = SocketConfig::builder();
+        // Powers of two, all of them.
+        if let (Ok(rx), Ok(tx)) = (QueueSize::new(self.rx_ring), QueueSize::new(self.tx_ring)) {
+            builder.rx_queue_size(rx).tx_queue_size(tx);
+        }
+        match self.attach {
+            Some(attach) => builder.attach(attach),
+            None => builder.libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD),
+        };
+        builder.xdp_flags(self.xdp_flags).bind_flags(bind).busy_timeout(self.busy_timeout).build()
+    }
+}

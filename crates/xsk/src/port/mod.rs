@@ -1,0 +1,311 @@
+//! Ports: where packets come in and go out.
+
+mod burst;
+mod config;
+mod error;
+mod halves;
+mod open;
+mod receive;
+mod transmit;
+mod trouble;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use burst::{Forwarded, Verdict};
+pub use config::{Mode, Policy, PortConfig};
+pub use error::{NotSent, PortError, Reason, Violation, ViolationKind};
+pub use halves::{PortRx, PortTx};
+use open::{Registration, open_port};
+use receive::RxSide;
+use transmit::TxSide;
+
+use crate::backend::PollEvents;
+use crate::diagnose;
+use crate::error::{Diagnosis, Step};
+use crate::packet::{Batch, Packet};
+use crate::pool::{Cache, Pool};
+use crate::queue::{IdlePolls, Shared};
+
+/// One queue of an interface, open for packets in and out.
+///
+/// It receives into frames of its [`Pool`] and sends packets of it. What has to be done behind that it does itself, in batches:
+/// frames go onto the fill ring, sent frames come back from the completion ring, and the kernel is woken up when it asks for
+/// that.
+///
+/// While a port is open, what arrives on its queue goes to it and not to the network stack. When it is dropped the queue is
+/// released, and the built-in XDP program detached with the last port of the interface.
+///
+/// A port may be moved to another thread, but is used by one at a time. [`split`](Self::split) makes two halves for two
+/// threads. No method blocks, except opening (for a queue that is about to be released) and [`wait`](Self::wait).
+///
+/// # Errors
+/// Every method that can fail fails with a [`PortError`] that says what, where, and what to do. Packets are not lost: what was
+/// not sent is still in the batch, and an error that was met on the way of a call that moved packets is returned by the next
+/// call that moves none. After an error the port goes on, unless its interface is gone.
+#[derive(Debug)]
+pub struct Port {
+    // The order is that of the teardown: rings, frames at hand, socket, and at last the frames that the kernel had.
+    rx: RxSide,
+    tx: TxSide,
+    cache: Cache,
+    link: Link,
+}
+
+/// What the halves of a port share.
+#[derive(Debug)]
+struct Link {
+    shared: Arc<Shared>,
+    mode: Mode,
+    idle: IdlePolls,
+    _registration: Arc<Registration>,
+}
+
+impl Port {
+    /// Opens a port on queue `queue` of an interface. The interface is looked for in the network namespace of the calling
+    /// thread.
+    ///
+    /// Unless told otherwise, it attaches the built-in XDP program to the interface, which leads the packets of the queue to
+    /// the port.
+    ///
+    /// Blocks while the kernel releases a queue that was closed a moment ago, at most for
+    /// [`PortConfig::busy_timeout`].
+    ///
+    /// # Errors
+    /// Say the step, the interface, the queue, the value, the errno and what to do. Nothing is left behind.
+    pub fn open(pool: &Pool, interface: &str, queue: u32, config: PortConfig) -> Result<Self, PortError> {
+        open_port(pool, interface, queue, &config, 1)
+    }
+
+    /// Opens a port on each queue of an interface, in order.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open). All or none.
+    pub fn open_all(pool: &Pool, interface: &str, config: PortConfig) -> Result<Vec<Self>, PortError> {
+        let name = std::ffi::CString::new(interface).unwrap_or_default();
+        let info = pool.backend().interface(&name).map_err(|error| {
+            PortError::from(diagnose::find_interface(error).on(interface.escape_debug().to_string(), None))
+        })?;
+        // Only queues that receive, as each is to receive.
+        let queues = 0..info.rx_queues;
+        let of = info.rx_queues.max(1);
+        queues.map(|queue| open_port(pool, interface, queue, &config, of)).collect()
+    }
+
+    /// Receives the packets that wait, as far as the batch has room, and adds them at its end. Returns how many; 0 if there are
+    /// none, and does not wait for any.
+    ///
+    /// # Errors
+    /// Only if it received nothing.
+    #[inline]
+    pub fn recv(&mut self, batch: &mut Batch) -> Result<usize, PortError> {
+        if batch.room() == 0 {
+            return Ok(0);
+        }
+        self.tx.reap(&mut self.cache);
+        self.rx.receive(&mut self.cache, batch)
+    }
+
+    /// Sends packets from the front of the batch, in order, as many as there is room for on the TX ring. Returns how many;
+    /// the others stay in the batch.
+    ///
+    /// # Errors
+    /// Only if it sent nothing: the port has failed, or the first packet can never be sent ([`Diagnosis::ForeignPool`],
+    /// [`Diagnosis::EmptyPacket`], [`Diagnosis::TooManySegments`]). It is still in the batch.
+    #[inline]
+    pub fn send(&mut self, batch: &mut Batch) -> Result<usize, PortError> {
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        self.tx.send(&mut self.cache, batch)
+    }
+
+    /// Sends one packet.
+    ///
+    /// # Errors
+    /// Give the packet back, and say why.
+    // The packet is what the caller wants back; it is small.
+    #[inline]
+    pub fn send_one(&mut self, packet: Packet) -> Result<(), NotSent> {
+        self.tx.send_one(&mut self.cache, packet).map_err(not_sent)
+    }
+
+    /// Shows the packets that wait, up to 64 and up to the room on the TX ring, and sends those for which `verdict` says so, out
+    /// of the same port. For packets that go through, this is the fastest way: they are given to nobody in between.
+    ///
+    /// `verdict` may change the packet as it likes, also exchange it for another one of the same pool
+    /// ([`std::mem::replace`]) to keep it.
+    ///
+    /// # Errors
+    /// Only if no packet was there.
+    #[inline]
+    pub fn forward(&mut self, verdict: impl FnMut(&mut Packet) -> Verdict) -> Result<Forwarded, PortError> {
+        burst::run(&mut self.rx, Some(&mut self.tx), &mut self.cache, verdict)
+    }
+
+    /// As [`forward`](Self::forward), out of another port of the same pool.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`Diagnosis::ForeignPool`] if `out` is of another pool.
+    #[inline]
+    pub fn forward_to(
+        &mut self,
+        out: &mut Self,
+        verdict: impl FnMut(&mut Packet) -> Verdict,
+    ) -> Result<Forwarded, PortError> {
+        self.tx.reap(&mut self.cache);
+        check_pool(&self.rx, &out.tx)?;
+        burst::run(&mut self.rx, Some(&mut out.tx), &mut self.cache, verdict)
+    }
+
+    /// Shows the packets that wait, up to 64, and receives into their frames again. Returns how many.
+    ///
+    /// # Errors
+    /// Only if no packet was there.
+    #[inline]
+    pub fn for_each(&mut self, mut show: impl FnMut(&mut Packet)) -> Result<usize, PortError> {
+        self.tx.reap(&mut self.cache);
+        for_each(&mut self.rx, &mut self.cache, &mut show)
+    }
+
+    /// An empty packet, ready to be written; `None` if there is no free frame.
+    #[inline]
+    pub fn packet(&mut self) -> Option<Packet> {
+        packet(&mut self.cache, &mut self.tx)
+    }
+
+    /// Adds empty packets to the batch until it is full, or there are no free frames. Returns how many.
+    pub fn packets(&mut self, batch: &mut Batch) -> usize {
+        packets(&mut self.cache, &mut self.tx, batch)
+    }
+
+    /// Takes packets back, to be received into again. As dropping them, but cheaper.
+    pub fn recycle(&mut self, batch: &mut Batch) {
+        recycle(&mut self.cache, batch);
+        self.rx.top_up(&mut self.cache);
+    }
+
+    /// Makes the kernel send, if it wants to be asked, and takes back what was sent. Returns how many frames of packets that
+    /// were sent are not back yet.
+    ///
+    /// Sending and receiving do this as well. It is for a port that only sends, and waits for the end.
+    ///
+    /// # Errors
+    /// An error that was met before, or the interface is gone.
+    pub fn flush(&mut self) -> Result<usize, PortError> {
+        self.tx.flush(&mut self.cache)
+    }
+
+    /// Waits until a packet is there, at most for `timeout` (rounded up to milliseconds; `None`: for ever). False if none came
+    /// in time, or a signal ended the wait.
+    ///
+    /// # Errors
+    /// An error that was met before; the interface is down or gone.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, PortError> {
+        self.tx.reap(&mut self.cache);
+        self.tx.kick();
+        self.tx.trouble.or(0, &self.link.shared)?;
+        self.link.wait(&mut self.rx, &mut self.cache, timeout)
+    }
+
+    /// Whether packets are copied, as it really came out. Where the kernel does not say (before 5.3), zero copy is assumed.
+    pub fn mode(&self) -> Mode {
+        self.link.mode
+    }
+
+    /// Its pool.
+    pub fn pool(&self) -> &Pool {
+        self.cache.pool()
+    }
+
+    /// The name of its interface.
+    pub fn interface(&self) -> &str {
+        &self.link.shared.interface
+    }
+
+    /// Its queue.
+    pub fn queue(&self) -> u32 {
+        self.link.shared.queue
+    }
+
+    /// Its socket, as the backend and the system know it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn socket(&self) -> (crate::backend::Handle, Option<i32>) {
+        let (backend, socket) = (self.link.shared.backend(), self.link.shared.handle());
+        (socket, backend.fd(socket))
+    }
+
+    /// Two halves, one that receives and one that sends, for a thread each. The port is closed when both are dropped.
+    pub fn split(self) -> (PortRx, PortTx) {
+        halves::split(self)
+    }
+}
+
+fn not_sent((packet, error): (Packet, Option<PortError>)) -> NotSent {
+    NotSent { packet, error: error.map_or(Reason::Full, Reason::Error) }
+}
+
+fn check_pool(rx: &RxSide, tx: &TxSide) -> Result<(), PortError> {
+    if rx.intake.pool == tx.pool {
+        return Ok(());
+    }
+    Err(tx.shared.error(Step::MoveDescriptors, Diagnosis::ForeignPool).into())
+}
+
+#[inline]
+fn for_each(
+    rx: &mut RxSide,
+    cache: &mut Cache,
+    show: &mut impl FnMut(&mut Packet),
+) -> Result<usize, PortError> {
+    let done = burst::run(rx, None, cache, |packet| {
+        show(packet);
+        Verdict::Drop
+    });
+    done.map(|done| done.received)
+}
+
+#[inline]
+fn packet(cache: &mut Cache, tx: &mut TxSide) -> Option<Packet> {
+    if cache.len() == 0 {
+        tx.reap(cache);
+    }
+    let frame = cache.take()?;
+    Some(cache.pool().empty_packet(frame))
+}
+
+fn packets(cache: &mut Cache, tx: &mut TxSide, batch: &mut Batch) -> usize {
+    let before = batch.len();
+    while batch.room() > 0 {
+        let Some(packet) = packet(cache, tx) else { break };
+        batch.put(packet);
+    }
+    batch.len() - before
+}
+
+fn recycle(cache: &mut Cache, batch: &mut Batch) {
+    let pointer = cache.pool().pointer();
+    for packet in batch.drain() {
+        // Others go the long way.
+        if packet.is_of(pointer) && packet.is_linear() {
+            cache.make_room();
+            cache.put(packet.frame());
+            packet.into_frames();
+        }
+    }
+}
+
+impl Link {
+    fn wait(&self, rx: &mut RxSide, cache: &mut Cache, timeout: Option<Duration>) -> Result<bool, PortError> {
+        rx.top_up(cache);
+        rx.trouble.or(0, &self.shared)?;
+        match rx.ring.available_now() {
+            Ok(0) => {}
+            Ok(_) => return Ok(true),
+            Err(index) => return Err(self.shared.broken("RX", index).into()),
+        }
+        let milliseconds = timeout
+            .map_or(-1, |timeout| i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
+        Ok(self.shared.poll(PollEvents::IN, milliseconds, &self.idle)?)
+    }
+}
