@@ -14,7 +14,9 @@ fn violation(error: &PortError) -> Violation {
 }
 
 /// What the kernel shows instead of a descriptor, and what is made of it.
-const CASES: [(fn(xdp_desc) -> xdp_desc, ViolationKind); 8] = [
+type Case = (fn(xdp_desc) -> xdp_desc, ViolationKind);
+
+const CASES: [Case; 8] = [
     (|desc| xdp_desc { addr: 64 * 4096 + 256, ..desc }, ViolationKind::Address),
     (|desc| xdp_desc { addr: u64::MAX, ..desc }, ViolationKind::Address),
     (|desc| xdp_desc { addr: desc.addr + (4096 << 32), ..desc }, ViolationKind::Address),
