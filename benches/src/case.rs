@@ -90,26 +90,31 @@ fn floor(batch: u32) -> Case {
 }
 
 /// The four rings of a user, together and one by one. The counts include the kernel's half: a store for each ring and round.
+/// They start at an odd index: batches then wrap around the end of the ring as they do in life.
 pub fn rings<U: User + 'static>(
     who: &'static str,
     cases: &mut Vec<Case>,
     open: impl Fn() -> (U, Counterpart),
 ) {
+    let open = || {
+        let (mut user, mut kernel) = open();
+        assert_eq!(step(&mut user, &mut kernel, 3), 3);
+        (user, kernel)
+    };
     for batch in BATCHES {
         cases.push(case(who, "cycle", batch, open(), step));
         cases.extend(moves().map(|(what, round)| case(who, what, batch, open(), round)));
     }
 }
 
-/// Rounds from an odd index on: batches then wrap around the end of the ring as they do in life.
-fn case<U: User + 'static>(
+/// Rounds on the rings of a socket.
+pub(crate) fn case<U: User + 'static>(
     who: &'static str,
     what: &'static str,
     batch: u32,
     (mut user, mut kernel): (U, Counterpart),
     round: impl Fn(&mut U, &mut Counterpart, u32) -> u32 + 'static,
 ) -> Case {
-    assert_eq!(step(&mut user, &mut kernel, 3), 3);
     Case::new(who, what, batch, move |rounds| {
         for _ in 0..rounds {
             assert!(round(&mut user, &mut kernel, batch) == batch, "a ring moved less than the batch");

@@ -6,6 +6,9 @@
 
 pub mod case;
 pub mod counterpart;
+#[cfg(feature = "peers")]
+pub mod peers;
+pub mod race;
 pub mod rings;
 pub mod sim;
 pub mod valgrind;

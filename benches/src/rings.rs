@@ -86,11 +86,11 @@ pub struct RingTier {
 }
 
 impl RingTier {
-    /// Opens a socket on queue 0 of an interface, without a program: nothing comes.
+    /// Opens a socket that no program leads to: nothing comes.
     ///
     /// # Panics
     /// If that fails.
-    pub fn open(backend: Arc<dyn Backend>, interface: &str) -> Self {
+    pub fn open(backend: Arc<dyn Backend>, interface: &str, queue: u32) -> Self {
         let size = QueueSize::new(ENTRIES).expect("a power of two");
         let umem = UmemConfig::builder().fill_queue_size(size).comp_queue_size(size).build();
         let frames = NonZeroU32::new(FRAMES).expect("some frames");
@@ -104,7 +104,7 @@ impl RingTier {
             .build();
         let interface = interface.parse().expect("an interface");
         // SAFETY: the socket is in no map, and nothing wakes it: the kernel never looks at a frame.
-        let (tx, rx, rings) = unsafe { Socket::new(config, &umem, &interface, 0) }.expect("a socket");
+        let (tx, rx, rings) = unsafe { Socket::new(config, &umem, &interface, queue) }.expect("a socket");
         let (fill, completion) = rings.expect("the first socket");
         let descs = vec![FrameDesc::default(); MAX_BATCH as usize];
         Self { rx, tx, fill, completion, frames: descs.clone(), descs }
@@ -161,8 +161,8 @@ impl Core {
     ///
     /// # Panics
     /// If that fails.
-    pub fn open(backend: Arc<dyn Backend>, interface: &str) -> Self {
-        let tier = RingTier::open(Arc::clone(&backend), interface);
+    pub fn open(backend: Arc<dyn Backend>, interface: &str, queue: u32) -> Self {
+        let tier = RingTier::open(Arc::clone(&backend), interface, queue);
         let at = offsets(&*backend, tier.socket());
         let descs = |offset, at| ring::<xdp_desc>(&*backend, tier.socket(), offset, at);
         let addrs = |offset, at| ring::<u64>(&*backend, tier.socket(), offset, at);
@@ -225,7 +225,7 @@ fn simulated() -> Arc<dyn Backend> {
 /// If the socket cannot be opened.
 pub fn simulated_ring_tier() -> (RingTier, Counterpart) {
     let backend = simulated();
-    let user = RingTier::open(Arc::clone(&backend), "a");
+    let user = RingTier::open(Arc::clone(&backend), "a", 0);
     let kernel = Counterpart::new(&*backend, user.socket());
     (user, kernel)
 }
@@ -236,7 +236,7 @@ pub fn simulated_ring_tier() -> (RingTier, Counterpart) {
 /// If the socket cannot be opened.
 pub fn simulated_core() -> (Core, Counterpart) {
     let backend = simulated();
-    let user = Core::open(Arc::clone(&backend), "a");
+    let user = Core::open(Arc::clone(&backend), "a", 0);
     let kernel = Counterpart::new(&*backend, user.socket());
     (user, kernel)
 }

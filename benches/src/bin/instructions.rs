@@ -3,17 +3,19 @@
 //! ```sh
 //! ./ci/instructions            # compares with benches/instructions.txt
 //! ./ci/instructions --update   # writes it
+//! ./ci/bench --instructions    # this and other libraries, on sockets of a private network (root)
 //! ```
 //!
 //! Each case moves some packets and then twice as many; the difference of the two counts, divided, leaves out what comes
 //! before the first packet. Exits 1 if a case takes more than its budget.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsStr;
 use std::process::ExitCode;
-use std::{env, fs};
+use std::{env, fs, iter};
 
 use xsk_benches::case::{Case, all};
 use xsk_benches::valgrind::{count, mark};
@@ -24,28 +26,50 @@ const PACKETS: u32 = 4096;
 const BUDGET: &str = "benches/instructions.txt";
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let argument = env::args().nth(1);
-    if argument.as_deref() == Some("--run") {
-        run(&mut all());
-        return Ok(ExitCode::SUCCESS);
-    }
-    let text = fs::read_to_string(BUDGET)?;
-    match argument.as_deref() {
+    let mut arguments: Vec<_> = env::args().skip(1).collect();
+    let peers = arguments.iter().position(|argument| argument == "--peers").map(|at| arguments.remove(at));
+    // A socket of a peer keeps its network.
+    let (mut cases, _network) = if peers.is_some() { of_peers()? } else { (all(), None) };
+    match arguments.first().map(String::as_str) {
+        Some("--run") => {
+            run(&mut cases);
+            Ok(ExitCode::SUCCESS)
+        }
         Some("--update") => {
+            let text = fs::read_to_string(BUDGET)?;
             let mut text: String = text
                 .lines()
                 .take_while(|line| line.starts_with('#'))
                 .map(|line| format!("{line}\n"))
                 .collect();
-            for row in measure()?.iter().filter(|row| row.has_budget) {
+            for row in measure(&cases, None)?.iter().filter(|row| row.has_budget) {
                 text += &format!("{:24}{:8.2}\n", row.name, row.count * row.room);
             }
             fs::write(BUDGET, text)?;
             Ok(ExitCode::SUCCESS)
         }
-        None => compare(&measure()?, &budget(&text)?),
+        None => {
+            let rows = measure(&cases, peers.as_deref())?;
+            let budget =
+                if peers.is_some() { BTreeMap::new() } else { budget(&fs::read_to_string(BUDGET)?)? };
+            compare(&rows, &budget)
+        }
         Some(other) => Err(format!("unknown argument {other}").into()),
     }
+}
+
+/// Cases, and what they need as long as they live.
+type Peers = (Vec<Case>, Option<Box<dyn Any>>);
+
+#[cfg(feature = "peers")]
+fn of_peers() -> Result<Peers, Box<dyn Error>> {
+    let mut network = xsk_benches::peers::Network::new()?;
+    Ok((network.cycles(), Some(Box::new(network))))
+}
+
+#[cfg(not(feature = "peers"))]
+fn of_peers() -> Result<Peers, Box<dyn Error>> {
+    Err("built without feature `peers`: see ci/bench".into())
 }
 
 /// What was counted.
@@ -69,9 +93,9 @@ fn run(cases: &mut [Case]) {
 }
 
 /// A row for each case, in order.
-fn measure() -> Result<Vec<Row>, Box<dyn Error>> {
-    let counts = count(&[OsStr::new("--run")])?;
-    let cases = all();
+fn measure(cases: &[Case], more: Option<&str>) -> Result<Vec<Row>, Box<dyn Error>> {
+    let arguments: Vec<_> = iter::once("--run").chain(more).map(OsStr::new).collect();
+    let counts = count(&arguments)?;
     if counts.len() != 2 * cases.len() {
         return Err(format!("{} counts for {} cases", counts.len(), cases.len()).into());
     }

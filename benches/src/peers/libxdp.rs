@@ -1,0 +1,97 @@
+//! libxdp, from C.
+
+use std::ffi::{CStr, c_char};
+use std::io;
+use std::ptr::NonNull;
+
+// Linked for the C file.
+use libbpf_sys as _;
+use libxdp_sys as _;
+use xsk::backend::Handle;
+
+use crate::counterpart::{ENTRIES, FRAME_SIZE};
+use crate::rings::User;
+
+#[repr(C)]
+struct CUser {
+    _opaque: [u8; 0],
+}
+
+unsafe extern "C" {
+    fn c_user_open(interface: *const c_char, queue: u32, entries: u32, frame_size: u32) -> *mut CUser;
+    fn c_user_close(user: *mut CUser);
+    fn c_user_fd(user: *const CUser) -> i32;
+    fn c_user_receive(user: *mut CUser, count: u32) -> u32;
+    fn c_user_transmit(user: *mut CUser, count: u32) -> u32;
+    fn c_user_complete(user: *mut CUser, count: u32) -> u32;
+    fn c_user_refill(user: *mut CUser, count: u32) -> u32;
+    fn c_user_forward(user: *mut CUser, count: u32) -> u32;
+    fn c_user_forward_in_place(user: *mut CUser, count: u32) -> u32;
+}
+
+/// A loop in C over libxdp's inline helpers.
+#[derive(Debug)]
+pub(super) struct Libxdp<const IN_PLACE: bool> {
+    user: NonNull<CUser>,
+}
+
+impl<const IN_PLACE: bool> Libxdp<IN_PLACE> {
+    /// Opens a socket that no program leads to.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub(super) fn open(interface: &CStr, queue: u32) -> Self {
+        // SAFETY: a C string.
+        let user = unsafe { c_user_open(interface.as_ptr(), queue, ENTRIES, FRAME_SIZE) };
+        let user = NonNull::new(user).unwrap_or_else(|| panic!("libxdp: {}", io::Error::last_os_error()));
+        Self { user }
+    }
+}
+
+impl<const IN_PLACE: bool> Drop for Libxdp<IN_PLACE> {
+    fn drop(&mut self) {
+        // SAFETY: from `open`, and not used afterwards.
+        unsafe { c_user_close(self.user.as_ptr()) }
+    }
+}
+
+/// Calls a C function of a user and a count, at most the largest batch.
+macro_rules! call {
+    ($function:ident, $self:ident, $count:ident) => {{
+        debug_assert!($count <= crate::rings::MAX_BATCH);
+        // SAFETY: from `open`; the count fits the arrays.
+        unsafe { $function($self.user.as_ptr(), $count) }
+    }};
+}
+
+impl<const IN_PLACE: bool> User for Libxdp<IN_PLACE> {
+    fn socket(&self) -> Handle {
+        // SAFETY: from `open`.
+        Handle(unsafe { c_user_fd(self.user.as_ptr()) })
+    }
+
+    fn receive(&mut self, count: u32) -> u32 {
+        call!(c_user_receive, self, count)
+    }
+
+    fn transmit(&mut self, count: u32) -> u32 {
+        call!(c_user_transmit, self, count)
+    }
+
+    fn complete(&mut self, count: u32) -> u32 {
+        call!(c_user_complete, self, count)
+    }
+
+    fn refill(&mut self, count: u32) -> u32 {
+        call!(c_user_refill, self, count)
+    }
+
+    #[inline(always)]
+    fn forward(&mut self, count: u32) -> u32 {
+        if IN_PLACE {
+            call!(c_user_forward_in_place, self, count)
+        } else {
+            call!(c_user_forward, self, count)
+        }
+    }
+}

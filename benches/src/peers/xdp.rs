@@ -1,0 +1,85 @@
+//! xdp.
+
+use std::ffi::CStr;
+use std::fmt;
+use std::os::fd::AsRawFd;
+
+use xdp::nic::NicIndex;
+use xdp::slab::StackSlab;
+use xdp::socket::{XdpSocket, XdpSocketBuilder};
+use xdp::umem::{FrameSize, UmemCfgBuilder};
+use xdp::{RingConfigBuilder, Rings, Umem};
+use xsk::backend::Handle;
+
+use crate::counterpart::{ENTRIES, FRAMES};
+use crate::rings::User;
+
+/// xdp's rings. Its batch is the size of its buffer of packets.
+pub(super) struct Xdp<const BATCH: usize> {
+    rings: Rings,
+    slab: StackSlab<BATCH>,
+    umem: Umem,
+    socket: XdpSocket,
+}
+
+impl<const BATCH: usize> fmt::Debug for Xdp<BATCH> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Xdp(..)")
+    }
+}
+
+impl<const BATCH: usize> Xdp<BATCH> {
+    /// Opens a socket that no program leads to.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub(super) fn open(interface: &CStr, queue: u32) -> Self {
+        let config =
+            UmemCfgBuilder { frame_size: FrameSize::FourK, frame_count: FRAMES, ..Default::default() };
+        let umem = Umem::map(config.build().expect("a UMEM")).expect("memory");
+        let rings = RingConfigBuilder {
+            rx_count: ENTRIES,
+            tx_count: ENTRIES,
+            fill_count: ENTRIES,
+            completion_count: ENTRIES,
+        };
+        let mut builder = XdpSocketBuilder::new().expect("a socket");
+        let (rings, mut flags) =
+            builder.build_rings(&umem, rings.build().expect("powers of two")).expect("rings");
+        flags.force_copy();
+        let interface = NicIndex::lookup_by_name(interface).expect("a look-up").expect("an interface");
+        let socket = builder.bind(interface, queue, flags).expect("a free queue");
+        Self { rings, slab: StackSlab::new(), umem, socket }
+    }
+}
+
+impl<const BATCH: usize> User for Xdp<BATCH> {
+    fn socket(&self) -> Handle {
+        Handle(self.socket.as_raw_fd())
+    }
+
+    #[inline(always)]
+    fn receive(&mut self, _: u32) -> u32 {
+        let Some(rx) = &mut self.rings.rx_ring else { return 0 };
+        // SAFETY: the packets do not outlive the UMEM beside them.
+        unsafe { rx.recv(&self.umem, &mut self.slab) as u32 }
+    }
+
+    #[inline(always)]
+    fn transmit(&mut self, _: u32) -> u32 {
+        let Some(tx) = &mut self.rings.tx_ring else { return 0 };
+        // SAFETY: the UMEM is beside the socket, and no kernel looks at the frames.
+        unsafe { tx.send(&mut self.slab) as u32 }
+    }
+
+    #[inline(always)]
+    fn complete(&mut self, count: u32) -> u32 {
+        self.rings.completion_ring.dequeue(&mut self.umem, count as usize) as u32
+    }
+
+    #[inline(always)]
+    fn refill(&mut self, count: u32) -> u32 {
+        // SAFETY: as above.
+        unsafe { self.rings.fill_ring.enqueue(&mut self.umem, count as usize) as u32 }
+    }
+}
