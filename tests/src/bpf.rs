@@ -7,12 +7,17 @@ use std::ptr;
 use xsk::config::XdpFlags;
 
 const BPF_MAP_CREATE: libc::c_int = 0;
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 const BPF_XDP: u32 = 37;
+const BPF_TCX_INGRESS: u32 = 46;
+const BPF_FUNC_REDIRECT: i32 = 23;
 const BPF_FUNC_REDIRECT_MAP: i32 = 51;
 
 /// Drops the packet.
@@ -50,8 +55,62 @@ pub fn counter() -> io::Result<OwnedFd> {
     unsafe { bpf(BPF_MAP_CREATE, &mut attribute) }
 }
 
+/// `struct bpf_attr` of the commands about one element of a map.
+#[repr(C)]
+struct Element {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// The element of a map with one element of eight bytes.
+pub fn read_counter(map: &impl AsFd) -> io::Result<u64> {
+    let mut value = 0_u64;
+    map_lookup(map.as_fd().as_raw_fd(), &mut value)?;
+    Ok(value)
+}
+
+/// Looks slot 0 up, into a value that is as long as the map's are, or longer.
+pub fn map_lookup(map: i32, value: &mut u64) -> io::Result<()> {
+    let (key, value) = (0_u32, ptr::from_mut(value).expose_provenance() as u64);
+    let key = ptr::from_ref(&key).expose_provenance() as u64;
+    let mut attribute = Element { map_fd: map as u32, padding: 0, key, value, flags: 0 };
+    // SAFETY: the struct of BPF_MAP_LOOKUP_ELEM; a key of four bytes and a value of up to eight, which live through the call.
+    unsafe { bpf_call(BPF_MAP_LOOKUP_ELEM, &mut attribute) }.map(drop)
+}
+
+/// Puts `value` into a slot of a map with values of four bytes.
+pub fn map_update(map: i32, key: u32, value: i32, flags: u64) -> io::Result<()> {
+    let (key, value) = (ptr::from_ref(&key).expose_provenance(), ptr::from_ref(&value).expose_provenance());
+    let mut attribute =
+        Element { map_fd: map as u32, padding: 0, key: key as u64, value: value as u64, flags };
+    // SAFETY: the struct of BPF_MAP_UPDATE_ELEM; key and value have four bytes, and live through the call.
+    unsafe { bpf_call(BPF_MAP_UPDATE_ELEM, &mut attribute) }.map(drop)
+}
+
+/// Sends every packet that the stack of an interface gets out of another one, for as long as the result is open.
+pub fn forward(from: u32, to: u32) -> io::Result<OwnedFd> {
+    let instructions = [
+        instruction(0xb7, 1, to.cast_signed()), // r1 = interface
+        instruction(0xb7, 2, 0),                // r2 = flags
+        instruction(0x85, 0, BPF_FUNC_REDIRECT),
+        instruction(0x95, 0, 0),
+    ];
+    let program = load_type(BPF_PROG_TYPE_SCHED_CLS, &instructions, 0)?;
+    // Program, interface, attach type, flags, and where among others.
+    let mut attribute = [program.as_raw_fd() as u32, from, BPF_TCX_INGRESS, 0, 0, 0, 0, 0];
+    // SAFETY: the struct of BPF_LINK_CREATE for tcx, without addresses.
+    unsafe { bpf(BPF_LINK_CREATE, &mut attribute) }
+}
+
 /// Loads an XDP program of these instructions. `frags`: it takes packets of several buffers.
 pub fn load(instructions: &[u64], frags: bool) -> io::Result<OwnedFd> {
+    load_type(BPF_PROG_TYPE_XDP, instructions, if frags { BPF_F_XDP_HAS_FRAGS } else { 0 })
+}
+
+fn load_type(kind: u32, instructions: &[u64], flags: u32) -> io::Result<OwnedFd> {
     /// `union bpf_attr` of BPF_PROG_LOAD, up to its flags.
     #[repr(C)]
     struct Load {
@@ -64,13 +123,13 @@ pub fn load(instructions: &[u64], frags: bool) -> io::Result<OwnedFd> {
         prog_flags: u32,
     }
     let mut attribute = Load {
-        prog_type: BPF_PROG_TYPE_XDP,
+        prog_type: kind,
         insn_cnt: instructions.len() as u32,
         insns: instructions.as_ptr().expose_provenance() as u64,
         license: c"GPL".as_ptr().expose_provenance() as u64,
         log: [0; 4],
         kern_version: 0,
-        prog_flags: if frags { BPF_F_XDP_HAS_FRAGS } else { 0 },
+        prog_flags: flags,
     };
     // SAFETY: the struct of BPF_PROG_LOAD; both addresses are of memory that lives through the call.
     unsafe { bpf(BPF_PROG_LOAD, &mut attribute) }
@@ -85,13 +144,21 @@ pub fn attach(program: &impl AsFd, ifindex: u32, mode: XdpFlags) -> io::Result<O
 
 /// # Safety
 /// `attribute` is what `command` reads, and the addresses in it are of memory that lives through the call.
-unsafe fn bpf<T>(command: libc::c_int, attribute: &mut T) -> io::Result<OwnedFd> {
+unsafe fn bpf_call<T>(command: libc::c_int, attribute: &mut T) -> io::Result<i32> {
     let pointer = ptr::from_mut(attribute);
     // SAFETY: as the caller promises; the size is the attribute's own.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, pointer, size_of::<T>()) };
-    match i32::try_from(fd) {
-        // SAFETY: the kernel just returned `fd`, and nothing else owns it.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, pointer, size_of::<T>()) };
+    match i32::try_from(result) {
+        Ok(result) if result >= 0 => Ok(result),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// # Safety
+/// As for [`bpf_call`], and the command returns a new file descriptor.
+unsafe fn bpf<T>(command: libc::c_int, attribute: &mut T) -> io::Result<OwnedFd> {
+    // SAFETY: as the caller promises.
+    let fd = unsafe { bpf_call(command, attribute) }?;
+    // SAFETY: the kernel just returned `fd`, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

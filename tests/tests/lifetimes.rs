@@ -12,8 +12,8 @@ use xsk::{FrameDesc, Umem};
 use xsk_tests::bpf::{XDP_PASS, attach, load_verdict};
 use xsk_tests::child::{fds, in_child, mappings};
 use xsk_tests::{
-    MODES, Port, complete, copy_mode, copy_mode_with_rings, fill, frame, port, queue_size, receive, send,
-    sharer, try_open, umem, umem_with_rings,
+    MODES, Port, complete, copy_mode, copy_mode_with_rings, fill, frame, port, queue_size, receive, rights,
+    send, sharer, try_open, umem, umem_with_rings,
 };
 use xsk_veth::{Namespace, Tap, VethPair};
 
@@ -318,14 +318,9 @@ const CAP_SYS_ADMIN: u32 = 21;
 
 /// Takes capabilities from the calling thread's effective set.
 fn give_up(capabilities: &[u32]) {
-    // _LINUX_CAPABILITY_VERSION_3; the calling thread; two sets of effective, permitted, inheritable.
-    let mut header = [0x2008_0522_u32, 0];
-    let mut sets = [0_u32; 6];
-    // SAFETY: a header of version 3 and the six words that go with it.
-    assert_eq!(unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) }, 0);
-    capabilities.iter().for_each(|capability| sets[0] &= !(1 << capability));
-    // SAFETY: as above.
-    assert_eq!(unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) }, 0);
+    rights::change(|effective| {
+        capabilities.iter().fold(effective, |set, capability| set & !(1 << capability))
+    });
 }
 
 #[test]

@@ -12,7 +12,7 @@ use xsk::error::{Diagnosis, Error, Step};
 use xsk::umem::UmemCreateError;
 use xsk_core::errno::{ENOBUFS, EPERM};
 use xsk_tests::child::in_child;
-use xsk_tests::{copy_mode, port, try_open, umem};
+use xsk_tests::{copy_mode, port, rights, try_open, umem};
 use xsk_veth::{Namespace, VethPair};
 
 const SKB: XdpFlags = XdpFlags::XDP_FLAGS_SKB_MODE;
@@ -43,21 +43,9 @@ const CAP_BPF: u32 = 39;
 
 /// Takes capabilities from the calling thread's effective set.
 fn give_up(capabilities: &[u32]) {
-    change_capabilities(|effective| {
+    rights::change(|effective| {
         capabilities.iter().fold(effective, |set, capability| set & !(1 << capability))
     });
-}
-
-fn change_capabilities(change: impl FnOnce(u64) -> u64) {
-    // _LINUX_CAPABILITY_VERSION_3; the calling thread; two words each of effective, permitted, inheritable.
-    let mut header = [0x2008_0522_u32, 0];
-    let mut sets = [0_u32; 6];
-    // SAFETY: a header of version 3 and the six words that go with it.
-    assert_eq!(unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) }, 0);
-    let effective = change(u64::from(sets[0]) | u64::from(sets[3]) << 32);
-    (sets[0], sets[3]) = (effective as u32, (effective >> 32) as u32);
-    // SAFETY: as above.
-    assert_eq!(unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) }, 0);
 }
 
 const SETCAP: &str = "which the process lacks: run as root, or use `setcap` on the program (a socket with the built-in XDP \
@@ -107,7 +95,7 @@ fn missing_capabilities() {
     }
     // The three that the sentence names do.
     ns.run(|| {
-        change_capabilities(|_| 1 << CAP_NET_RAW | 1 << CAP_NET_ADMIN | 1 << CAP_BPF);
+        rights::change(|_| 1 << CAP_NET_RAW | 1 << CAP_NET_ADMIN | 1 << CAP_BPF);
         drop(port(&xsk_tests::umem(8).0, copy_mode(SKB), "b", 0));
         drop(port(&xsk_tests::umem(8).0, copy_mode(DRV), "b", 0));
     });
@@ -117,7 +105,7 @@ fn missing_capabilities() {
 #[test]
 fn no_rights_at_all() {
     in_child("no_rights_at_all", || {
-        change_capabilities(|_| 0);
+        rights::change(|_| 0);
         let error = umem_error(8);
         let text = "cannot create an AF_XDP socket: this needs CAP_NET_RAW (to make AF_XDP sockets), ";
         says(&error, Step::CreateSocket, EPERM, &(text.to_owned() + SETCAP));
@@ -134,7 +122,7 @@ fn the_limit_of_locked_memory() {
         // SAFETY: the kernel reads one rlimit.
         let set = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
         assert_eq!(set, 0, "{}", io::Error::last_os_error());
-        change_capabilities(|_| 1 << CAP_NET_RAW);
+        rights::change(|_| 1 << CAP_NET_RAW);
         let start = Instant::now();
         let error = umem_error(64);
         // Another process might have been about to release some.

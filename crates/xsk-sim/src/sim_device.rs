@@ -8,7 +8,7 @@ use xsk::backend::InterfaceInfo;
 use xsk_core::errno::{EBUSY, EINVAL, ENETDOWN, ENODEV};
 
 use crate::arena::Id;
-use crate::device::{Device, Kind, Xmit};
+use crate::device::{Device, Kind, Qdisc, Xmit};
 use crate::error::{Failure, Sys, errno};
 use crate::kernel::{Event, Kernel};
 use crate::sim_kernel::SimKernel;
@@ -168,6 +168,11 @@ impl SimDevice {
     /// Whether its NAPI runs in threads (`/sys/class/net/*/threaded`).
     pub fn set_threaded(&self, threaded: bool) {
         self.with(|kernel, id| kernel.devices[id].threaded = threaded);
+    }
+
+    /// `tc qdisc replace`: how packets of the stack wait for it.
+    pub fn set_qdisc(&self, qdisc: Qdisc) {
+        self.with(|kernel, id| kernel.devices[id].qdisc = qdisc);
     }
 
     /// `ip link del`: a veth takes its peer with it.

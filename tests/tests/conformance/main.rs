@@ -1,25 +1,20 @@
 //! The kernel's own AF_XDP tests (`tools/testing/selftests/bpf`: `test_xsk.c`), each written once and run on every kernel
 //! there is: the simulated one and Linux, each with programs in SKB and in native mode. Names are the kernel's.
 //!
-//! A case is a function of a [`World`](world::World). `docs/conformance.md` is the table of all cases on all kernels:
+//! A case is a function of a [`World`]. `docs/conformance.md` is the table of all cases on all kernels:
 //! `XSK_WRITE_TABLE=1 cargo test -p xsk-tests --test conformance table` runs them and writes it.
 #![cfg(target_os = "linux")]
 // A program of modules.
 #![allow(unreachable_pub, missing_docs, missing_debug_implementations)]
 
 mod cases;
-mod sim;
 mod socket;
 mod table;
 mod traffic;
-mod veth;
-mod world;
-
-use std::io::Write;
 
 use xsk_tests::huge::HugePages;
 
-use world::{Arm, World};
+use xsk_tests::world::{Arm, Shape, World};
 
 /// The kernel's test of this name, as it can be had.
 pub struct Case {
@@ -78,14 +73,14 @@ impl Case {
             Ok(reserved) => reserved,
             Err(error) => return Outcome::Skipped(error.to_string()),
         };
-        let mtu = if jumbo { 9000 } else { 1518 };
+        let shape = Shape { mtu: if jumbo { 9000 } else { 1518 }, ..Shape::new() };
         match self.body {
             Run(body) => {
-                arm.run(mtu, body);
+                arm.run(&shape, body);
                 Outcome::Passed
             }
             Skip(why, proof) => {
-                arm.run(mtu, proof);
+                arm.run(&shape, proof);
                 Outcome::Skipped(why.to_owned())
             }
         }
@@ -96,8 +91,7 @@ impl Case {
 fn test(name: &str, arm: Arm) {
     let case = CASES.iter().find(|case| case.name == name).expect("a case of this name");
     if let Outcome::Skipped(why) = case.run(arm) {
-        // Past the capturing of libtest.
-        let _ = writeln!(std::io::stderr(), "SKIPPED {name} ({}): {why}", arm.title());
+        xsk_veth::skip(&why);
     }
 }
 
@@ -117,7 +111,7 @@ macro_rules! cases {
         mod $module {$(
             #[test]
             fn $name() {
-                crate::test(stringify!($name), crate::world::Arm::$arm);
+                crate::test(stringify!($name), xsk_tests::world::Arm::$arm);
             }
         )*}
     };

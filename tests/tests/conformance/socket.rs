@@ -15,7 +15,7 @@ use xsk_core::abi::{
 use xsk_core::errno::{EAGAIN, EBUSY};
 use xsk_core::ring::{Consumer, Mapped, Producer};
 
-use crate::world::{End, Program, World};
+use xsk_tests::world::{End, Program, World};
 
 /// Entries of the rings, but for an RX ring that is to be smaller.
 const RING: u32 = 2048;

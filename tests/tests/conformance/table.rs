@@ -6,8 +6,8 @@ use std::panic::catch_unwind;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::world::Arm;
 use crate::{CASES, Case, Outcome};
+use xsk_tests::world::Arm;
 
 fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/conformance.md")

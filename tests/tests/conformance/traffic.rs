@@ -11,7 +11,8 @@ use xsk_core::abi::{XDP_PKT_CONTD, xdp_desc};
 use xsk_veth::ETHERTYPE_TEST;
 
 use crate::socket::Xsk;
-use crate::world::World;
+use xsk_tests::cpu;
+use xsk_tests::world::World;
 
 /// The shortest packet of the suite.
 pub const SHORT: u32 = 64;
@@ -410,7 +411,7 @@ fn act_at_once(actors: &mut [&mut dyn Actor]) {
             let (failed, name) = (&failed, name.clone());
             let body = move || {
                 let guard = FailedUnlessForgotten(failed);
-                stay_on_this_cpu();
+                cpu::stay();
                 let mut last = Instant::now();
                 while !failed.load(Ordering::Relaxed) {
                     match actor.turn() {
@@ -427,20 +428,6 @@ fn act_at_once(actors: &mut [&mut dyn Actor]) {
             thread::Builder::new().name(name).spawn_scoped(scope, body).expect("a thread");
         }
     });
-}
-
-/// Keeps the thread where it is: packets wait for each CPU apart, and those of a sender that moves would change their
-/// order.
-fn stay_on_this_cpu() {
-    // SAFETY: takes nothing.
-    let cpu = unsafe { libc::sched_getcpu() };
-    // SAFETY: a set of CPUs is plain data for which all zeros are valid.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `set` is a whole set; a number beyond it is ignored.
-    unsafe { libc::CPU_SET(usize::try_from(cpu).expect("a CPU"), &mut set) };
-    // SAFETY: the size is that of `set`, which the kernel only reads.
-    let result = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
-    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Tells the others when its thread panics.

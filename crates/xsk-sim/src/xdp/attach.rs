@@ -29,6 +29,8 @@ pub(crate) struct Attached {
 pub(crate) struct Link {
     /// `None` once the device is gone.
     pub(crate) device: Option<Id<Device>>,
+    /// Kept until the link is closed, device or no device.
+    pub(crate) program: Id<Program>,
 }
 
 /// The largest MTU of a veth's peer for programs that take no fragments.
@@ -62,7 +64,7 @@ impl Kernel {
             }
             self.check_native(device, program)?;
         }
-        let link = self.links.insert(Link { device: Some(device) });
+        let link = self.links.insert(Link { device: Some(device), program });
         self.devices[device].xdp = Some(Attached { program, mode, link });
         Ok(self.handles.open(Object::Link(link)))
     }
@@ -77,12 +79,13 @@ impl Kernel {
         if let Some(attached) = &mut self.devices[device].xdp {
             attached.program = program;
         }
+        self.links[link].program = program;
         Ok(())
     }
 
     /// The last handle of a link is closed: its program goes.
     pub(crate) fn close_link(&mut self, link: Id<Link>) {
-        if let Some(Link { device: Some(device) }) = self.links.remove(link) {
+        if let Some(Link { device: Some(device), .. }) = self.links.remove(link) {
             self.devices[device].xdp = None;
             self.free_waiting(device);
         }

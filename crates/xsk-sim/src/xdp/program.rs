@@ -110,8 +110,8 @@ impl Kernel {
             _ => None,
         });
         let attached = || {
-            let ids = self.devices.iter().filter_map(|(_, device)| Some(device.xdp.as_ref()?.program));
-            ids.into_iter().find(|program| Self::program_id(*program) == id)
+            let mut programs = self.links.iter().map(|(_, link)| link.program);
+            programs.find(|program| Self::program_id(*program) == id)
         };
         match held.or_else(attached) {
             Some(program) => Ok(self.programs[program].name.clone()),

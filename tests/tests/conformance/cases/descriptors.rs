@@ -2,7 +2,7 @@
 
 use crate::socket::{Pair, Setup};
 use crate::traffic::{Item, Part, SHORT, run};
-use crate::world::World;
+use xsk_tests::world::World;
 
 /// Ten descriptors. Those that are refused come back like the others, and are counted.
 fn invalid(world: &dyn World, setup: &Setup, across_4k: bool, across_2k: bool) {

@@ -8,7 +8,7 @@ use xsk_core::abi::xdp_desc;
 use crate::cases::short_packets;
 use crate::socket::{Attached, Pair, Setup, Xsk};
 use crate::traffic::{Receiver, Sender, UnderWay, act, expected};
-use crate::world::{End, Program, World};
+use xsk_tests::world::{End, Program, World};
 
 const TIMEOUT_MS: i32 = 300;
 

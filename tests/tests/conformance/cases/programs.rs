@@ -5,7 +5,7 @@ use crate::socket::{Attached, Pair, Setup, Xsk};
 use crate::traffic::{
     Expected, Item, Receiver, SHORT, Sender, UnderWay, act, expected, packet, run_expecting,
 };
-use crate::world::{End, Program, World};
+use xsk_tests::world::{End, Program, World};
 
 /// Two sockets on each end: the second one of each takes over, and in the end the stack does.
 pub fn cleanup(world: &dyn World) {

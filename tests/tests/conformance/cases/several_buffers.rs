@@ -5,7 +5,7 @@ use xsk_core::abi::{XDP_PKT_CONTD, xdp_desc};
 use crate::cases::PACKETS;
 use crate::socket::{Pair, Setup};
 use crate::traffic::{Item, Part, SHORT, run};
-use crate::world::World;
+use xsk_tests::world::World;
 
 const JUMBO: u32 = 9000;
 

@@ -3,7 +3,7 @@
 use crate::cases::{PACKETS, packets};
 use crate::socket::{Pair, Setup};
 use crate::traffic::{Item, Part, Receiver, SHORT, Sender, UnderWay, act, expected, run};
-use crate::world::{Program, World};
+use xsk_tests::world::{Program, World};
 
 /// Every other packet is longer than a frame.
 pub fn rx_dropped(world: &dyn World) {

@@ -3,7 +3,7 @@
 use crate::cases::{packets, short_packets};
 use crate::socket::{Pair, Setup};
 use crate::traffic::{SHORT, run};
-use crate::world::{Program, World};
+use xsk_tests::world::{Program, World};
 
 pub fn send_receive(world: &dyn World) {
     let mut pair = Pair::open(world, &Setup::default());

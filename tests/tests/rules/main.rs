@@ -1,0 +1,29 @@
+//! The rules of the kernel's AF_XDP, one by one, each written once and run on every kernel there is: the simulated one and
+//! Linux over a veth pair, each with programs in SKB and in native mode.
+//!
+//! A rule's test is named after the section of `docs/semantics.md` that it is from; `a1_` to `a5_` are the vectors.
+#![cfg(target_os = "linux")]
+// A program of modules.
+#![allow(unreachable_pub, missing_docs, missing_debug_implementations)]
+
+#[macro_use]
+mod registry;
+
+mod a1_one_descriptor;
+mod a2_sequences;
+mod a3_receive;
+mod a4_corrupt_indices;
+mod a5_teardown;
+mod s14_programs;
+mod s14_veth;
+mod s1_socket;
+mod s2_setsockopt;
+mod s3_getsockopt;
+mod s4_mmap;
+mod s5_bind;
+mod s6_receive;
+mod s7_transmit;
+mod s7_tx_metadata;
+mod s8_poll;
+mod s9_sharing;
+mod s9_xskmap;
