@@ -43,8 +43,7 @@ pub fn pin(thread: i32, cpu: usize) {
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
 
-/// Makes a thread, 0 for this one, run before all ordinary ones (`SCHED_FIFO`), or only when nothing else does
-/// (`SCHED_IDLE`).
+/// Makes a thread, 0 for this one, run before all ordinary ones (`SCHED_FIFO`), or as one of them (`SCHED_OTHER`).
 ///
 /// # Panics
 /// If the kernel refuses.

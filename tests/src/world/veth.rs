@@ -1,6 +1,6 @@
 //! Linux, with a veth pair in a network namespace of its own.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -28,8 +28,9 @@ pub struct VethWorld {
     indices: [u32; 2],
     mode: XdpFlags,
     /// The CPU that the thread stays on, if it does.
-    cpu: Cell<Option<usize>>,
-    deferred: Cell<bool>,
+    cpu: Option<usize>,
+    /// The threads in which NAPI runs, if it waits for the test.
+    deferred: RefCell<Vec<i32>>,
     /// Where a [`Program::SeeQueue`] notes one more than the queue.
     seen: RefCell<Option<OwnedFd>>,
     held: RefCell<Vec<Held>>,
@@ -75,8 +76,8 @@ impl VethWorld {
                 indices: [pair.a.ifindex(), pair.b.ifindex()],
                 pair: RefCell::new(pair),
                 mode,
-                cpu: Cell::new(shape.stays.then(cpu::take_turns)),
-                deferred: Cell::new(false),
+                cpu: shape.stays.then(cpu::take_turns),
+                deferred: RefCell::default(),
                 seen: RefCell::default(),
                 held: RefCell::default(),
             });
@@ -97,7 +98,9 @@ impl VethWorld {
 
     /// What was sent has arrived.
     fn arrive(&self) {
-        if let (Some(cpu), false) = (self.cpu.get(), self.deferred.get()) {
+        if let Some(cpu) = self.cpu
+            && self.deferred.borrow().is_empty()
+        {
             cpu::wait_for_softirqs(cpu);
         }
     }
@@ -161,7 +164,11 @@ impl World for VethWorld {
     }
 
     fn settle(&self) {
+        // Now the others run, before anything else that there is on this machine.
+        let deferred = self.deferred.borrow();
+        deferred.iter().for_each(|thread| cpu::schedule(*thread, libc::SCHED_FIFO));
         std::thread::sleep(Duration::from_millis(5));
+        deferred.iter().for_each(|thread| cpu::schedule(*thread, libc::SCHED_OTHER));
         self.arrive();
     }
 
@@ -245,16 +252,14 @@ impl World for VethWorld {
     }
 
     fn defer_napi(&self, end: End) {
-        let cpu = self.cpu.get().expect("a thread that stays on its CPU");
+        let cpu = self.cpu.expect("a thread that stays on its CPU");
         threaded(&self.names[end as usize]).expect("threads for NAPI");
         let threads = cpu::kernel_threads(&format!("napi/{}-", self.names[end as usize]));
         assert!(!threads.is_empty(), "no NAPI runs there");
-        for thread in threads {
-            cpu::pin(thread, cpu);
-            cpu::schedule(thread, libc::SCHED_IDLE);
-        }
+        threads.iter().for_each(|thread| cpu::pin(*thread, cpu));
+        // This thread comes first.
         cpu::schedule(0, libc::SCHED_FIFO);
-        self.deferred.set(true);
+        self.deferred.borrow_mut().extend(threads);
     }
 
     fn add_qdisc(&self, end: End) {

@@ -114,7 +114,7 @@ fn s5_3_sharing(world: &dyn World) {
     }
     assert_eq!(RawSocket::prepare(world, &Setup::default()).bind_to(index, 0, XDP_SHARED_UMEM, fd), EINVAL);
     let map = kernel.xskmap_create(1).unwrap();
-    for no_socket in [map.0 as u32, 3, u32::MAX] {
+    for no_socket in [map.0 as u32, 1 << 29, u32::MAX] {
         assert_eq!(socket.bind_to(index, 0, XDP_SHARED_UMEM, no_socket), ENOTSOCK);
     }
     assert_eq!(socket.bind_to(index, 0, XDP_SHARED_UMEM, socket.handle.0 as u32), EBADF);
