@@ -6,8 +6,10 @@
 
 mod support;
 
-use support::explore::{Outcome, check, explore};
-use support::models::{Handshake, Shape, consume, cycle, handshake, produce};
+use support::cycle::{Cycle, cycle};
+use support::explore::{Outcome, check, explore, note};
+use support::kernel::ModelKernel;
+use support::models::{Handshake, SOUND, Shape, consume, handshake, produce};
 use xsk_core::abi::xdp_desc;
 
 const MAX: u32 = u32::MAX;
@@ -28,48 +30,56 @@ const fn four(attempts: u32) -> Shape {
 }
 
 /// Checks `model` over `shape`, and that it filled the ring more than once somewhere: that slots were reused.
-fn over(preemptions: Option<usize>, shape: Shape, model: impl Fn(Shape) -> u32 + Send + Sync + 'static) {
-    let seen = check(preemptions, move || model(shape));
+fn over(
+    name: &str,
+    bound: Option<usize>,
+    shape: Shape,
+    model: impl Fn(Shape) -> u32 + Send + Sync + 'static,
+) {
+    let seen = check(bound, move || model(shape));
+    note(name, bound, &shape, seen);
     assert!(seen.executions > 100 && seen.most > shape.capacity, "{shape:?}: {seen:?}");
 }
 
 #[test]
 fn fill_ring() {
-    let model = |shape| produce::<u64>(shape, None);
-    over(None, one(3), model);
-    over(None, two(3), model);
-    over(Some(3), four(3), model);
+    let model = |shape| produce::<ModelKernel, u64>(shape, SOUND);
+    over("fill", None, one(3), model);
+    over("fill", None, two(3), model);
+    over("fill", Some(3), four(3), model);
 }
 
 #[test]
 fn tx_ring() {
-    let model = |shape| produce::<xdp_desc>(shape, None);
-    over(None, one(2), model);
-    over(Some(3), one(3), model);
-    over(Some(3), two(3), model);
-    over(Some(3), four(3), model);
+    let model = |shape| produce::<ModelKernel, xdp_desc>(shape, SOUND);
+    over("TX", None, one(2), model);
+    over("TX", Some(3), one(3), model);
+    over("TX", Some(3), two(3), model);
+    over("TX", Some(3), four(3), model);
 }
 
 #[test]
 fn rx_ring() {
-    let model = |shape| consume::<xdp_desc>(shape, None);
-    over(None, one(4), model);
-    over(None, two(4), model);
-    over(Some(3), four(5), model);
+    let model = |shape| consume::<ModelKernel, xdp_desc>(shape, SOUND);
+    over("RX", None, one(4), model);
+    over("RX", None, two(4), model);
+    over("RX", Some(3), four(5), model);
 }
 
 #[test]
 fn completion_ring() {
-    let model = |shape| consume::<u64>(shape, None);
-    over(None, one(4), model);
-    over(None, two(4), model);
-    over(Some(3), four(5), model);
+    let model = |shape| consume::<ModelKernel, u64>(shape, SOUND);
+    over("completion", None, one(4), model);
+    over("completion", None, two(4), model);
+    over("completion", Some(3), four(5), model);
 }
 
 #[test]
 fn a_frame_is_in_exactly_one_place() {
-    for (preemptions, capacity, frames, rounds) in [(None, 1, 1, 2), (Some(3), 1, 1, 4), (Some(3), 2, 2, 3)] {
-        let seen = check(preemptions, move || cycle(capacity, frames, rounds, None));
+    for (bound, capacity, frames, rounds) in [(None, 1, 1, 2), (Some(3), 1, 1, 4), (Some(3), 2, 2, 3)] {
+        let size = Cycle { capacity, frames, rounds, sockets: 1 };
+        let seen = check(bound, move || cycle::<ModelKernel>(size, SOUND));
+        note("full cycle", bound, &size, seen);
         // Somewhere a frame came home and went around again.
         assert!(seen.executions > 100 && seen.most > frames as u32, "{seen:?}");
     }
@@ -77,8 +87,9 @@ fn a_frame_is_in_exactly_one_place() {
 
 const NEVER: u32 = u32::MAX;
 
-fn no_wakeup_is_lost(preemptions: Option<usize>, shape: Handshake) {
-    let seen = check(preemptions, move || handshake(shape, None));
+fn no_wakeup_is_lost(bound: Option<usize>, shape: Handshake) {
+    let seen = check(bound, move || handshake::<ModelKernel>(shape, SOUND));
+    note("need-wakeup", bound, &shape, seen);
     // Somewhere the kernel was awake long enough to take everything by itself.
     assert!(seen.executions > 100 && seen.most == shape.packets, "{shape:?}: {seen:?}");
 }
@@ -103,7 +114,7 @@ fn the_second_kick_covers_a_kernel_without_a_barrier() {
 #[test]
 fn a_kernel_without_a_barrier_loses_wakeups() {
     let shape = Handshake { packets: 1, kernel_fenced: false, rekick_after: NEVER, polls: 1 };
-    match explore(None, move || handshake(shape, None)) {
+    match explore(None, move || handshake::<ModelKernel>(shape, SOUND)) {
         Outcome::Failed { message, .. } => assert!(message.contains("lost wakeup"), "{message}"),
         Outcome::Passed(seen) => panic!("no lost wakeup in {seen:?}"),
     }

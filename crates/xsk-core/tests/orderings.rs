@@ -8,28 +8,16 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use support::explore::{Outcome, Seen, explore};
+use support::cycle::{Cycle, cycle};
+use support::kernel::ModelKernel;
 use support::loom_lists::{closing, depot, returned};
-use support::models::{Handshake, Shape, consume, cycle, handshake, produce};
+use support::matrix::{self, Model, Side, all_pass, law};
+use support::models::{Handshake, Shape, Weakened, consume, handshake, produce};
 use xsk_core::abi::xdp_desc;
 use xsk_core::order::Order::{
     self, PublishConsumer, PublishProducer, PutFrames, ReadConsumer, ReadFlags, ReadNote, ReadProducer,
     TakeFrames, UnlinkFrames, WakeupFence, WriteNote,
 };
-
-const CAUSALITY: &str = "Causality violation";
-const LOST: &str = "lost wakeup";
-
-/// How a model says that this row is missing; `None` for a row that has nothing to lose.
-const fn law(order: Order) -> Option<&'static str> {
-    match order {
-        ReadProducer | PublishProducer | ReadConsumer | PublishConsumer | PutFrames | TakeFrames => {
-            Some(CAUSALITY)
-        }
-        WakeupFence => Some(LOST),
-        ReadFlags | UnlinkFrames | ReadNote | WriteNote => None,
-    }
-}
 
 /// The rows that `law` knows. Written out, so that a row which is missing from `Order::ALL` is noticed as well.
 const KNOWN: [Order; 11] = [
@@ -46,74 +34,37 @@ const KNOWN: [Order; 11] = [
     WriteNote,
 ];
 
-struct Model {
-    name: &'static str,
-    run: fn(Option<Order>) -> u32,
-    /// The rows without which it fails. It passes without any other.
-    leans_on: &'static [Order],
-}
-
 const ONE: Shape = Shape { capacity: 1, start: u32::MAX, batch: 1, attempts: 2 };
 const SLEEP: Handshake = Handshake { packets: 1, kernel_fenced: true, rekick_after: u32::MAX, polls: 1 };
 
+const AROUND: Cycle = Cycle { capacity: 1, frames: 1, rounds: 2, sockets: 1 };
+
 const MODELS: [Model; 9] = [
-    Model { name: "fill", run: |w| produce::<u64>(ONE, w), leans_on: &[PublishProducer, ReadConsumer] },
-    Model { name: "tx", run: |w| produce::<xdp_desc>(ONE, w), leans_on: &[PublishProducer, ReadConsumer] },
-    Model { name: "rx", run: |w| consume::<xdp_desc>(ONE, w), leans_on: &[ReadProducer, PublishConsumer] },
-    Model { name: "completion", run: |w| consume::<u64>(ONE, w), leans_on: &[ReadProducer, PublishConsumer] },
+    model("fill", |w| produce::<ModelKernel, u64>(ONE, w), &[PublishProducer, ReadConsumer]),
+    model("tx", |w| produce::<ModelKernel, xdp_desc>(ONE, w), &[PublishProducer, ReadConsumer]),
+    model("rx", |w| consume::<ModelKernel, xdp_desc>(ONE, w), &[ReadProducer, PublishConsumer]),
+    model("completion", |w| consume::<ModelKernel, u64>(ONE, w), &[ReadProducer, PublishConsumer]),
     // A frame that is handed around orders the slots of the rings it passed, so the consumer index carries nothing here.
-    Model { name: "full cycle", run: |w| cycle(1, 1, 2, w), leans_on: &[ReadProducer, PublishProducer] },
-    Model { name: "need-wakeup", run: |w| handshake(SLEEP, w), leans_on: &[PublishProducer, WakeupFence] },
-    Model { name: "depot", run: |w| depot(1, 1, w), leans_on: &[PutFrames, TakeFrames] },
-    Model { name: "returned frames", run: returned, leans_on: &[PutFrames, TakeFrames] },
-    Model { name: "closing", run: closing, leans_on: &[PutFrames, TakeFrames] },
+    model("full cycle", |w| cycle::<ModelKernel>(AROUND, w), &[ReadProducer, PublishProducer]),
+    model("need-wakeup", |w| handshake::<ModelKernel>(SLEEP, w), &[PublishProducer, WakeupFence]),
+    model("depot", |w| depot(1, 1, w.user), &[PutFrames, TakeFrames]),
+    model("returned frames", |w| returned(w.user), &[PutFrames, TakeFrames]),
+    model("closing", |w| closing(w.user), &[PutFrames, TakeFrames]),
 ];
 
-/// All of these are small enough to be complete.
-const PREEMPTIONS: Option<usize> = None;
-
-#[test]
-fn the_models_pass_as_the_table_stands() {
-    for model in &MODELS {
-        match explore(PREEMPTIONS, || (model.run)(None)) {
-            Outcome::Passed(Seen { executions, .. }) => {
-                assert!(executions > 10, "{}: {executions}", model.name)
-            }
-            Outcome::Failed { seen, message } => panic!("{} fails ({seen:?}): {message}", model.name),
-        }
-    }
+/// The model kernel's orderings are Linux's, and stay.
+const fn model(name: &'static str, run: fn(Weakened) -> u32, user_leans_on: &'static [Order]) -> Model {
+    Model { name, run, user_leans_on, kernel_leans_on: &[] }
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the matrix is what this test is for")]
+fn the_models_pass_as_the_table_stands() {
+    all_pass(&MODELS);
+}
+
+#[test]
 fn each_row_is_load_bearing() {
-    for order in Order::ALL {
-        let mut failures = Vec::new();
-        for model in &MODELS {
-            let outcome = explore(PREEMPTIONS, move || (model.run)(Some(order)));
-            match (outcome, model.leans_on.contains(&order)) {
-                (Outcome::Passed(_), false) => {}
-                (Outcome::Failed { seen, message }, true) => {
-                    let law = law(order).expect("a row that a model leans on has something to lose");
-                    // Data races may come to light before a lost wakeup.
-                    assert!(message.contains(law), "{order:?} weakened: '{}' says {message}", model.name);
-                    failures.push(format!("'{}' fails after {} executions", model.name, seen.executions));
-                }
-                (Outcome::Passed(seen), true) => {
-                    panic!("{order:?} weakened: '{}' still passes ({seen:?})", model.name)
-                }
-                (Outcome::Failed { seen, message }, false) => {
-                    panic!("{order:?} weakened: '{}' fails, unexpected ({seen:?}): {message}", model.name)
-                }
-            }
-        }
-        assert_eq!(failures.is_empty(), !order.is_load_bearing(), "{order:?} weakened: {failures:?}");
-        if failures.is_empty() {
-            println!("{order:?}: relaxed already, no model leans on it");
-        } else {
-            println!("{order:?} weakened: model {}", failures.join(", "));
-        }
-    }
+    matrix::each_row_is_load_bearing(Side::User, &MODELS, &[]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Running a model over its interleavings, and catching its failure.
 
 use std::cell::Cell;
+use std::fmt;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Once};
@@ -58,6 +59,13 @@ pub fn check(preemptions: Option<usize>, model: impl Fn() -> u32 + Send + Sync +
     let counters = Arc::new(Counters::default());
     run(preemptions, Arc::clone(&counters), model);
     counters.seen()
+}
+
+/// Says what a search saw, for a campaign to report.
+#[expect(clippy::print_stdout, reason = "what a campaign reports")]
+pub fn note(name: &str, bound: Option<usize>, shape: &dyn fmt::Debug, seen: Seen) {
+    let bound = bound.map_or_else(|| "complete".to_owned(), |n| format!("{n} forced switches or more"));
+    println!("loom: {name}: {} executions, {bound}: {shape:?}", seen.executions);
 }
 
 thread_local! {

@@ -1,8 +1,12 @@
 //! Where the property tests keep the seeds of the failures they found.
 
 use std::path::Path;
+use std::sync::Mutex;
 
 use proptest::test_runner::{Config, FileFailurePersistence};
+
+/// One for each test, where a leak check finds them.
+static KEPT: Mutex<Vec<&str>> = Mutex::new(Vec::new());
 
 /// The default configuration, with the seeds of `test` in `proptest-regressions/<test>.txt` at the top of the repository,
 /// where they are replayed before anything new is tried. Outside the repository (a published package) nothing is kept.
@@ -15,8 +19,9 @@ pub fn config(test: &str) -> Config {
         .find(|folder| folder.is_dir());
     let failure_persistence = folder.map(|folder| {
         let path = folder.join(test).with_extension("txt");
-        // The type wants a path that lives for ever; one for each test is no leak to speak of.
+        // The type wants a path that lives for ever.
         let path: &'static str = Box::leak(path.to_string_lossy().into_owned().into_boxed_str());
+        KEPT.lock().unwrap().push(path);
         Box::new(FileFailurePersistence::Direct(path)) as _
     });
     Config { failure_persistence, ..Config::default() }
