@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Duration;
 
 use xsk::backend::{
@@ -52,15 +52,34 @@ impl SimKernel {
         socket: Option<Handle>,
         call: impl FnOnce(&mut Kernel) -> Sys<T>,
     ) -> io::Result<T> {
+        self.call_that_waits(what, socket, |mut kernel| {
+            let result = call(&mut kernel);
+            (kernel, result)
+        })
+    }
+
+    /// As [`call`](Self::call), for a call that may let others in meanwhile.
+    fn call_that_waits<'a, T>(
+        &'a self,
+        what: Call,
+        socket: Option<Handle>,
+        call: impl FnOnce(MutexGuard<'a, Kernel>) -> (MutexGuard<'a, Kernel>, Sys<T>),
+    ) -> io::Result<T> {
         let mut kernel = self.lock();
         kernel.check_alive()?;
         kernel.look_at_rings();
         let start = kernel.clock.now();
         kernel.tick();
-        let result = match kernel.call_fault(what, socket) {
-            Some(number) => errno(number),
-            None => call(&mut kernel),
+        let result;
+        (kernel, result) = match kernel.call_fault(what, socket) {
+            Some(number) => (kernel, errno(number)),
+            None => call(kernel),
         };
+        if kernel.running.is_some()
+            && let Some(Ok(socket)) = socket.map(|handle| kernel.socket(handle))
+        {
+            kernel.refresh_descriptor(socket);
+        }
         kernel.note_call(what, socket, start, &result);
         kernel.check_alive()?;
         Ok(result?)
@@ -152,7 +171,7 @@ impl Backend for SimKernel {
 
     fn poll(&self, polls: &mut [Poll], timeout_ms: i32) -> io::Result<usize> {
         let one = if let [poll] = polls { Some(poll.socket) } else { None };
-        self.call(Call::Poll, one, |kernel| kernel.poll(polls, timeout_ms))
+        self.call_that_waits(Call::Poll, one, |kernel| self.poll_on(kernel, polls, timeout_ms))
     }
 
     fn sendto(&self, socket: Handle) -> io::Result<()> {
@@ -190,8 +209,18 @@ impl Backend for SimKernel {
         kernel.clock.now()
     }
 
+    fn fd(&self, socket: Handle) -> Option<i32> {
+        let mut kernel = self.lock();
+        let socket = kernel.socket(socket).ok()?;
+        kernel.descriptor(socket)
+    }
+
     fn sleep(&self, time: Duration) {
         let mut kernel = self.lock();
+        if kernel.running.is_some() {
+            drop(kernel);
+            return std::thread::sleep(time);
+        }
         let until = kernel.clock.now().saturating_add(time);
         kernel.run_until(until);
     }

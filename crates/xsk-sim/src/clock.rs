@@ -1,7 +1,15 @@
 //! Virtual time, and what happens at which moment.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar};
 use std::time::Duration;
+
+/// Wakes whoever waits for the next event, if one is planned for an earlier moment.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    pub(crate) moment: Duration,
+    pub(crate) bell: Arc<Condvar>,
+}
 
 /// What a kernel does later, by itself.
 #[derive(Debug)]
@@ -10,11 +18,12 @@ pub(crate) struct Clock<E> {
     /// By moment, then in the order in which they were planned.
     events: BTreeMap<(Duration, u64), E>,
     planned: u64,
+    alarm: Option<Alarm>,
 }
 
 impl<E> Default for Clock<E> {
     fn default() -> Self {
-        Self { now: Duration::ZERO, events: BTreeMap::new(), planned: 0 }
+        Self { now: Duration::ZERO, events: BTreeMap::new(), planned: 0, alarm: None }
     }
 }
 
@@ -26,7 +35,20 @@ impl<E> Clock<E> {
     /// Plans an event `after` this moment.
     pub(crate) fn plan(&mut self, after: Duration, event: E) {
         self.planned += 1;
-        self.events.insert((self.now.saturating_add(after), self.planned), event);
+        let moment = self.now.saturating_add(after);
+        self.events.insert((moment, self.planned), event);
+        if let Some(alarm) = self.alarm.take_if(|alarm| moment < alarm.moment) {
+            alarm.bell.notify_all();
+        }
+    }
+
+    pub(crate) fn set_alarm(&mut self, alarm: Option<Alarm>) {
+        self.alarm = alarm;
+    }
+
+    /// The moment of the next event.
+    pub(crate) fn next_moment(&self) -> Option<Duration> {
+        self.events.first_key_value().map(|((moment, _), _)| *moment)
     }
 
     /// Takes the next event that is not later than `limit`, and moves time to its moment.

@@ -34,6 +34,9 @@
 //! # }
 //! ```
 //!
+//! [In the background](SimKernel::run_in_background) the kernel runs beside the program's threads, in real time, for stress
+//! tests, sanitizers, epoll and tokio.
+//!
 //! What goes wrong on real machines goes wrong here on demand: see [`fault`]. What happened is recorded on request, as text or
 //! for a timeline: see [`trace`].
 //!
@@ -43,13 +46,18 @@
 //! * A ring has at most [`MAX_CAPACITY`](xsk_core::ring::MAX_CAPACITY) entries, more are `ENOMEM`.
 //! * Memory of a UMEM is one mapping of this kernel, or was [adopted](SimKernel::adopt); Linux takes any.
 //! * Options of level `SOL_SOCKET` that mean nothing to AF_XDP are an [`Unsupported`] error.
-//! * There are no file descriptors: nothing to give to epoll.
+//! * Descriptors ([`Backend::fd`](xsk::backend::Backend::fd)) are for epoll and its like alone: other calls on one do
+//!   nothing good, and waiting on it transmits nothing, as it does on Linux (`net/xdp/xsk.c:xsk_poll`). They become ready only
+//!   [in the background](SimKernel::run_in_background), and say what poll would say; of what a user did without a call they
+//!   know up to a millisecond later, or (a TX ring that was filled) at the socket's next call. Outside of Unix there are none.
+//! * In the background all calls share one lock, and one thread does the kernel's work, on however many processors.
 //! * A poll for ever on a kernel where nothing is planned is a [`WouldBlockForever`] error.
 //! * What crashes or hangs Linux is a [`Crash`].
 #![deny(unsafe_code)]
 
 mod arena;
 mod backend;
+mod background;
 pub mod capture;
 mod clock;
 mod device;
@@ -72,6 +80,7 @@ mod transmit;
 mod umem;
 mod xdp;
 
+pub use background::Background;
 pub use device::{DeviceConfig, Qdisc};
 pub use error::{Crash, Unsupported, WouldBlockForever};
 pub use frames::{FrameError, FrameFault, Frames, Place};

@@ -11,6 +11,7 @@ use xsk::backend::{Backend, Capabilities, Handle, Mapping};
 use xsk_core::region::Region;
 
 use crate::backend::UnmapMemory;
+use crate::background::Bells;
 use crate::device::{DeviceConfig, Kind};
 use crate::error::Crash;
 use crate::frames::Frames;
@@ -23,7 +24,8 @@ use crate::xdp::{Body, XdpAction, XdpBuff};
 ///
 /// Clones are handles of the same kernel. Nothing happens in it until a call makes it happen, or the test says
 /// [`step`](Self::step) or [`run_until_idle`](Self::run_until_idle); time is virtual, and all that Linux leaves open is drawn
-/// from the seed. The same calls on the same seed have the same results, to the byte.
+/// from the seed. The same calls on the same seed have the same results, to the byte. All this ends while it runs
+/// [in the background](Self::run_in_background).
 ///
 /// Any thread may call it; calls take their turns.
 #[derive(Clone)]
@@ -33,6 +35,7 @@ pub struct SimKernel {
 
 pub(crate) struct Inner {
     kernel: Mutex<Kernel>,
+    bells: Arc<Bells>,
 }
 
 /// No two kernels of a process are one network namespace.
@@ -41,7 +44,13 @@ static MADE: AtomicU64 = AtomicU64::new(0);
 impl Inner {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Kernel> {
         // A program of the user may panic in the middle of a call. What the kernel holds is then as after a lost packet.
-        self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut kernel = self.kernel.lock().unwrap_or_else(PoisonError::into_inner);
+        kernel.catch_up();
+        kernel
+    }
+
+    pub(crate) fn bells(&self) -> &Bells {
+        &self.bells
     }
 }
 
@@ -65,7 +74,9 @@ impl SimKernel {
     /// A kernel that behaves like the one that `profile` describes.
     pub fn with_profile(seed: u64, profile: Profile) -> Self {
         let number = MADE.fetch_add(1, Ordering::Relaxed);
-        Self { inner: Arc::new(Inner { kernel: Mutex::new(Kernel::new(number, seed, profile)) }) }
+        let kernel = Kernel::new(number, seed, profile);
+        let bells = Arc::clone(&kernel.bells);
+        Self { inner: Arc::new(Inner { kernel: Mutex::new(kernel), bells }) }
     }
 
     /// This kernel as a backend.
@@ -213,10 +224,11 @@ impl SimKernel {
         kernel.process.free_huge_pages = pages.max(used) - used;
     }
 
-    /// Does the next thing that is planned, and moves time to its moment. False if nothing is.
+    /// Does the next thing that is planned, and moves time to its moment. False if nothing is, or if the kernel is
+    /// [in the background](Self::run_in_background).
     pub fn step(&self) -> bool {
         let mut kernel = self.lock();
-        kernel.crash.is_none() && kernel.step(Duration::MAX)
+        kernel.running.is_none() && kernel.crash.is_none() && kernel.step(Duration::MAX)
     }
 
     /// Does everything that is planned, and what follows from it, but no more than `limit` steps. Returns how many; fewer
@@ -230,7 +242,7 @@ impl SimKernel {
         self.lock().clock.pending()
     }
 
-    /// Virtual time. Unlike [`Backend::now`] it is no call, and takes none.
+    /// Virtual time, or real time in the background. Unlike [`Backend::now`] it is no call, and takes none.
     pub fn time(&self) -> Duration {
         self.lock().clock.now()
     }

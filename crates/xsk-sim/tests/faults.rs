@@ -158,7 +158,7 @@ fn napi_is_stalled_until_the_rule_is_withdrawn() {
             assert!(!port.rx.poll(50).unwrap());
             // Nothing is planned that could end it, and poll for ever says so.
             let socket = [xsk::backend::Poll {
-                socket: xsk::backend::Handle(std::os::fd::AsRawFd::as_raw_fd(port.rx.fd())),
+                socket: port.rx.fd().handle(),
                 events: xsk::backend::PollEvents::IN,
                 ready: xsk::backend::PollEvents::empty(),
             }];

@@ -4,11 +4,10 @@ use std::ffi::CString;
 use std::io;
 use std::num::NonZeroU32;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use xsk::Socket as Opener;
-use xsk::backend::{Backend, Handle, InterfaceInfo, default_backend};
+use xsk::backend::{Backend, InterfaceInfo, default_backend};
 use xsk::config::{BindFlags, Interface, QueueSize, SocketConfig, UmemConfig, XdpFlags};
 use xsk::error::{Diagnosis, errno};
 use xsk::socket::Fd;
@@ -199,7 +198,7 @@ impl Request<'_> {
             || Failure::cannot_run(format!("{name}:{queue} came without fill and completion ring"));
         let socket_of = |fd: &Fd| Socket {
             backend: Arc::clone(backend),
-            handle: Handle(fd.as_raw_fd()),
+            handle: fd.handle(),
             zero_copy: fd.is_zero_copy().unwrap_or(false),
         };
         let (socket, receiver, sender) = match self.need {

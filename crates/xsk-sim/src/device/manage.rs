@@ -146,6 +146,7 @@ impl Kernel {
             // What waited in its rings is freed.
             self.free_waiting(id);
         }
+        self.refresh_descriptors();
     }
 
     /// `ethtool -L`.

@@ -45,7 +45,7 @@ impl Kernel {
 
     /// Does what is left to do at the end of a call. Packets that go round and round are left to a later moment.
     pub(crate) fn run_softirqs(&mut self) {
-        if self.in_softirq || self.softirqs.is_empty() {
+        if self.in_softirq || self.softirqs.is_empty() || self.leaves_work() {
             return;
         }
         self.in_softirq = true;

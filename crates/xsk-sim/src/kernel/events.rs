@@ -49,9 +49,11 @@ impl Event {
 const CALL: Duration = Duration::from_micros(1);
 
 impl Kernel {
-    /// Time passes for a call, and what is due by then happens.
+    /// Time passes for a call, and what is due by then happens. In the background both happen by themselves.
     pub(crate) fn tick(&mut self) {
-        self.run_until(self.clock.now().saturating_add(CALL));
+        if self.running.is_none() {
+            self.run_until(self.clock.now().saturating_add(CALL));
+        }
     }
 
     /// Does everything that is planned up to `moment`, and moves time there.

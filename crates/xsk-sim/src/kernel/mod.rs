@@ -5,6 +5,7 @@ mod handles;
 mod mappings;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 pub(crate) use events::Event;
 pub(crate) use handles::Object;
@@ -12,6 +13,7 @@ pub(crate) use mappings::{Unpinned, UserMemory};
 use xsk::backend::Capabilities;
 
 use crate::arena::{Arena, Id};
+use crate::background::{Bells, Running};
 use crate::clock::Clock;
 use crate::device::{Device, Softirq};
 use crate::error::{Crash, Failure, Sys};
@@ -20,7 +22,7 @@ use crate::pool::Pool;
 use crate::profile::Profile;
 use crate::rng::Rng;
 use crate::skb::Spare;
-use crate::socket::{Socket, Watch};
+use crate::socket::{Socket, Watches};
 use crate::trace::Recorder;
 use crate::umem::Umem;
 use crate::xdp::{Link, Program, XskMap};
@@ -49,7 +51,10 @@ pub(crate) struct Kernel {
     /// Work that the end of the running call does.
     pub(crate) softirqs: VecDeque<Softirq>,
     pub(crate) in_softirq: bool,
-    pub(crate) watch: Watch,
+    pub(crate) watches: Watches,
+    /// While it is in the background.
+    pub(crate) running: Option<Running>,
+    pub(crate) bells: Arc<Bells>,
     /// Sockets that the running NAPI poll delivered to; empty between polls.
     pub(crate) delivered: Vec<Id<Socket>>,
     pub(crate) spare: Spare,
@@ -96,7 +101,9 @@ impl Kernel {
             links: Arena::default(),
             softirqs: VecDeque::new(),
             in_softirq: false,
-            watch: Watch::default(),
+            watches: Watches::default(),
+            running: None,
+            bells: Arc::default(),
             delivered: Vec::new(),
             spare: Spare::default(),
             crash: None,

@@ -2,6 +2,7 @@
 
 mod bind;
 mod create;
+mod descriptor;
 mod getsockopt;
 mod mmap;
 mod poll;
@@ -11,7 +12,8 @@ mod wakeup;
 
 use xsk_core::abi::xdp_desc;
 
-pub(crate) use poll::Watch;
+pub(crate) use descriptor::Descriptor;
+pub(crate) use poll::{Looked, Watches};
 
 use crate::arena::Id;
 use crate::device::Device;
@@ -84,6 +86,8 @@ pub(crate) struct Socket {
     /// `SO_ERROR`.
     pub(crate) error: i32,
     pub(crate) options: Options,
+    /// Once somebody has asked for it.
+    pub(crate) descriptor: Option<Descriptor>,
 }
 
 /// Options of level `SOL_SOCKET`.
@@ -136,6 +140,7 @@ impl Socket {
                 busy_poll_budget: 0,
                 bound_to: 0,
             },
+            descriptor: None,
         }
     }
 

@@ -26,6 +26,7 @@ impl Kernel {
         socket.state = State::Unbound;
         socket.rx = None;
         socket.tx = None;
+        socket.descriptor = None;
         // An RCU grace period and a work queue: some 20 milliseconds where it was measured.
         let after = self.rng.micros(10_000..30_000);
         self.clock.plan(after, Event::ReleaseSocket(id));
@@ -66,5 +67,6 @@ impl Kernel {
             self.wake_error(id);
         }
         self.devices[device].pools.clear();
+        self.refresh_descriptors();
     }
 }

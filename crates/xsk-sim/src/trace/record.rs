@@ -41,11 +41,13 @@ impl Recorder {
         Trace { events: self.events.iter().cloned().collect(), forgotten: self.forgotten }
     }
 
-    /// What moved in a ring since it was looked at last.
+    /// What moved in a ring since it was looked at last. `beside`: users move meanwhile, and may write again the slots of a
+    /// fill or TX ring that they got back.
     fn look<S: Storage>(
         &mut self,
         key: (Ring, u32),
         storage: &S,
+        beside: bool,
         address: impl Fn(S::Slot) -> u64,
     ) -> [Option<What>; 2] {
         let ring = key.0;
@@ -57,7 +59,12 @@ impl Recorder {
             // An impossible index claims more than the ring has.
             let count = producer.wrapping_sub(old_producer);
             let count = if count > storage.capacity() { 0 } else { count.min(ADDRESSES) };
-            let slots = (0..count).filter_map(|i| peek_slot(storage, old_producer.wrapping_add(i)));
+            let back = if beside && matches!(ring, Ring::Fill | Ring::Tx) {
+                consumer.wrapping_sub(old_producer).min(count)
+            } else {
+                0
+            };
+            let slots = (back..count).filter_map(|i| peek_slot(storage, old_producer.wrapping_add(i)));
             let addresses = slots.map(&address).collect();
             What::Produced(Movement { ring, from: old_producer, to: producer, waiting, addresses })
         });
@@ -154,14 +161,17 @@ impl Kernel {
         let at = self.clock.now();
         let of_desc = |desc: xdp_desc| desc.addr;
         let mut moved = Vec::new();
+        let beside = self.running.is_some();
         for (id, socket) in self.sockets.iter() {
             let mut found = [const { None }; 4];
             if let Some(rx) = &socket.rx {
-                let [produced, consumed] = recorder.look((Ring::Rx, id.number()), rx.ring.storage(), of_desc);
+                let [produced, consumed] =
+                    recorder.look((Ring::Rx, id.number()), rx.ring.storage(), beside, of_desc);
                 (found[0], found[1]) = (produced, consumed);
             }
             if let Some(tx) = &socket.tx {
-                let [produced, consumed] = recorder.look((Ring::Tx, id.number()), tx.ring.storage(), of_desc);
+                let [produced, consumed] =
+                    recorder.look((Ring::Tx, id.number()), tx.ring.storage(), beside, of_desc);
                 (found[2], found[3]) = (produced, consumed);
             }
             for what in found.into_iter().flatten() {
@@ -169,9 +179,11 @@ impl Kernel {
             }
         }
         for (id, pool) in self.pools.iter() {
-            let fill = recorder.look((Ring::Fill, id.number()), pool.fill.ring.storage(), |entry| entry);
+            let fill =
+                recorder.look((Ring::Fill, id.number()), pool.fill.ring.storage(), beside, |entry| entry);
             let completion = pool.completion.ring.storage();
-            let completion = recorder.look((Ring::Completion, id.number()), completion, |entry| entry);
+            let completion =
+                recorder.look((Ring::Completion, id.number()), completion, beside, |entry| entry);
             for what in fill.into_iter().chain(completion).flatten() {
                 let device = self.devices[pool.device].name.clone();
                 moved.push((TracePlace::Queue(device, pool.queue), what));

@@ -87,7 +87,8 @@ pub trait Backend: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
     /// Waits.
     fn sleep(&self, time: Duration);
 
-    /// The file descriptor behind a socket, for epoll and the like; `None` where there is none.
+    /// A file descriptor of the process that is ready when the socket is, for epoll and the like; `None` where there is
+    /// none. It is the same one each time, and stays open as long as the handle does: callers borrow it for that time.
     fn fd(&self, socket: Handle) -> Option<i32> {
         let _ = socket;
         None

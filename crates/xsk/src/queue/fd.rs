@@ -1,11 +1,12 @@
 use std::fmt;
 use std::io;
+#[cfg(unix)]
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
 use xsk_core::abi::xdp_statistics;
 
 use super::shared::Shared;
-#[cfg(target_os = "linux")]
 use crate::backend::Handle;
 
 /// A socket's file descriptor.
@@ -25,18 +26,27 @@ impl Fd {
         &self.shared
     }
 
-    #[cfg(target_os = "linux")]
-    pub(crate) fn handle(&self) -> Handle {
+    /// The socket as its backend knows it: on Linux the number of the file descriptor.
+    pub fn handle(&self) -> Handle {
         self.shared.handle()
     }
 
     /// The file descriptor of the system this runs on, where the backend has one.
+    #[cfg(target_os = "linux")]
     pub(crate) fn os(&self) -> Option<i32> {
         self.shared.backend().fd(self.shared.handle())
     }
 
-    fn raw(&self) -> i32 {
-        self.os().unwrap_or(self.shared.handle().0)
+    /// The descriptor to wait on with epoll and the like; `None` on a backend that has none.
+    ///
+    /// On Linux it is the socket, and waiting on it also transmits (`net/xdp/xsk.c:xsk_poll`). On a simulated kernel it
+    /// becomes ready while that runs in the background, and waiting transmits nothing: wake the TX queue up.
+    #[cfg(unix)]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        let number = self.shared.backend().fd(self.shared.handle()).filter(|number| *number >= 0)?;
+        // SAFETY: the backend keeps the descriptor open for as long as the socket's handle (`Backend::fd`), and `shared`
+        // keeps that.
+        Some(unsafe { BorrowedFd::borrow_raw(number) })
     }
 
     /// The socket's counters since it was opened. Reading does not reset them.
@@ -50,17 +60,17 @@ impl Fd {
     }
 }
 
-/// On a backend without file descriptors: the socket's handle, which no descriptor of the process has as its number.
+/// The number of its [`descriptor`](Fd::descriptor). On a backend without, -1, which every system call refuses with `EBADF`.
 #[cfg(unix)]
-impl std::os::fd::AsRawFd for Fd {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.raw()
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.descriptor().map_or(-1, |descriptor| descriptor.as_raw_fd())
     }
 }
 
 impl fmt::Debug for Fd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fd").field("id", &self.raw()).finish()
+        f.debug_struct("Fd").field("id", &self.handle().0).finish()
     }
 }
 
