@@ -10,7 +10,7 @@ use xsk_core::ring::Storage;
 use crate::arena::Id;
 use crate::fault::{Forged, Ring};
 use crate::kernel::Kernel;
-use crate::shared::ring::{KernelConsumer, peek_slot};
+use crate::shared::ring::{KernelConsumer, peek_slots};
 use crate::skb::Owner;
 use crate::socket::Socket;
 use crate::umem::Umem;
@@ -60,8 +60,10 @@ pub struct Frames {
 struct UmemFrames {
     umem: u32,
     chunks: u64,
-    /// Start of a frame, and everywhere it is.
-    places: BTreeMap<u64, Vec<Place>>,
+    /// The start of a frame, once for each place where it is: those of one frame are neighbours.
+    starts: Vec<u64>,
+    /// And the places.
+    places: Vec<Place>,
     /// Entries that name no frame.
     strays: Vec<(u64, Place)>,
     faults: Vec<FrameFault>,
@@ -100,10 +102,9 @@ impl Frames {
     /// The first frame that is in several places.
     pub fn check(&self) -> Result<(), FrameError> {
         for umem in &self.umems {
-            for (frame, places) in &umem.places {
-                if places.len() > 1 {
-                    return Err(FrameError { umem: umem.umem, frame: *frame, places: places.clone() });
-                }
+            if let Some(twice) = umem.starts.windows(2).find(|pair| pair[0] == pair[1]) {
+                let (frame, places) = (twice[0], umem.of(twice[0]).to_vec());
+                return Err(FrameError { umem: umem.umem, frame, places });
             }
         }
         Ok(())
@@ -111,18 +112,18 @@ impl Frames {
 
     /// How many frames of all UMEMs are in a place.
     pub fn count(&self, place: Place) -> usize {
-        self.umems.iter().flat_map(|umem| umem.places.values()).flatten().filter(|at| **at == place).count()
+        self.umems.iter().flat_map(|umem| &umem.places).filter(|at| **at == place).count()
     }
 
     /// How many frames of all UMEMs are with the user. Of unaligned chunks: as many as would fit.
     pub fn with_user(&self) -> u64 {
-        self.umems.iter().map(|umem| umem.chunks.saturating_sub(umem.places.len() as u64)).sum()
+        self.umems.iter().map(|umem| umem.chunks.saturating_sub(umem.elsewhere() as u64)).sum()
     }
 
     /// Where the frame at `address` of UMEM `umem` is; empty if it is with the user.
     pub fn of(&self, umem: u32, address: u64) -> &[Place] {
         let umem = self.umems.iter().find(|frames| frames.umem == umem);
-        umem.and_then(|umem| umem.places.get(&address)).map_or(&[], Vec::as_slice)
+        umem.map_or(&[], |umem| umem.of(address))
     }
 
     /// The frames of UMEM `umem` that faults lost, and how. An entry that a fault wrote counts for the frame that it should
@@ -142,8 +143,9 @@ impl fmt::Display for Frames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for umem in &self.umems {
             writeln!(f, "umem {}: {} frames", umem.umem, umem.chunks)?;
-            for (frame, places) in &umem.places {
-                let places: Vec<String> = places.iter().map(Place::to_string).collect();
+            for frame in umem.starts.chunk_by(|one, two| one == two) {
+                let frame = frame[0];
+                let places: Vec<String> = umem.of(frame).iter().map(Place::to_string).collect();
                 writeln!(f, "  {frame:#x} {}", places.join(", "))?;
             }
             for FrameFault { frame, ring, shown } in &umem.faults {
@@ -159,41 +161,72 @@ impl fmt::Display for Frames {
     }
 }
 
-impl UmemFrames {
-    fn put(&mut self, umem: &Umem, address: u64, place: Place) {
-        let frame = umem.frame_of(address);
-        if frame >= umem.size {
+/// Frames of a UMEM as they are found.
+struct Found<'a> {
+    umem: &'a Umem,
+    places: Vec<(u64, Place)>,
+    strays: Vec<(u64, Place)>,
+}
+
+impl Found<'_> {
+    fn put(&mut self, address: u64, place: Place) {
+        let frame = self.umem.frame_of(address);
+        if frame >= self.umem.size {
             self.strays.push((address, place));
         } else {
-            self.places.entry(frame).or_default().push(place);
+            self.places.push((frame, place));
         }
     }
 }
 
+impl UmemFrames {
+    /// `faults`: by the frame that each lost.
+    fn new(number: u32, found: Found<'_>, faults: impl Iterator<Item = FrameFault>) -> Self {
+        let Found { umem, mut places, strays } = found;
+        places.sort_by_key(|(frame, _)| *frame);
+        // Where it is seen the user has handed it over again, and the kernel not taken it yet.
+        let seen = |frame| places.binary_search_by_key(&frame, |(frame, _)| *frame).is_ok();
+        let faults: Vec<_> = faults.filter(|fault| !seen(fault.frame)).collect();
+        if !faults.is_empty() {
+            places.extend(faults.iter().map(|fault| (fault.frame, Place::Lost)));
+            places.sort_by_key(|(frame, _)| *frame);
+        }
+        let (starts, places) = places.into_iter().unzip();
+        let chunks = umem.size / u64::from(umem.chunk_size);
+        Self { umem: number, chunks, starts, places, strays, faults }
+    }
+
+    fn of(&self, frame: u64) -> &[Place] {
+        let first = self.starts.partition_point(|start| *start < frame);
+        let count = self.starts[first..].iter().take_while(|start| **start == frame).count();
+        &self.places[first..first + count]
+    }
+
+    /// How many frames are not with the user.
+    fn elsewhere(&self) -> usize {
+        self.starts.chunk_by(|one, two| one == two).count()
+    }
+}
+
 /// The entries between two indices, as far as a ring has slots, with their indices.
-fn between<S: Storage>(storage: &S, from: u32, to: u32) -> impl Iterator<Item = (u32, S::Slot)> + '_ {
-    let count = to.wrapping_sub(from).min(storage.capacity());
-    let indices = (0..count).map(move |i| from.wrapping_add(i));
-    indices.filter_map(|index| Some((index, peek_slot(storage, index)?)))
+fn between<S: Storage>(storage: &S, from: u32, to: u32) -> impl Iterator<Item = (u32, S::Slot)> + use<S> {
+    let slots = peek_slots(storage, from, to.wrapping_sub(from)).into_iter().flatten();
+    (0..).zip(slots).map(move |(i, entry)| (from.wrapping_add(i), entry))
 }
 
 /// What the user put into a ring and the kernel has not taken.
-fn waiting<S: Storage>(ring: &KernelConsumer<S>) -> impl Iterator<Item = S::Slot> + '_ {
+fn waiting<S: Storage>(ring: &KernelConsumer<S>) -> impl Iterator<Item = S::Slot> + use<S> {
     let filled = ring.storage().load_producer(Order::ReadProducer);
     between(ring.storage(), ring.taken(), filled).map(|(_, entry)| entry)
 }
 
 impl Kernel {
     pub(crate) fn frames(&self) -> Frames {
-        let mut umems: BTreeMap<Id<Umem>, UmemFrames> = BTreeMap::new();
-        for (id, umem) in self.umems.iter() {
-            let chunks = umem.size / u64::from(umem.chunk_size);
-            let (places, strays, faults) = (BTreeMap::new(), Vec::new(), Vec::new());
-            umems.insert(id, UmemFrames { umem: id.number(), chunks, places, strays, faults });
-        }
+        let found = |(id, umem)| (id, Found { umem, places: Vec::new(), strays: Vec::new() });
+        let mut umems: BTreeMap<Id<Umem>, Found<'_>> = self.umems.iter().map(found).collect();
         let mut put = |id: Id<Umem>, address: u64, place: Place| {
-            if let (Some(frames), Some(umem)) = (umems.get_mut(&id), self.umems.get(id)) {
-                frames.put(umem, address, place);
+            if let Some(found) = umems.get_mut(&id) {
+                found.put(address, place);
             }
         };
         for (id, pool) in self.pools.iter() {
@@ -229,16 +262,11 @@ impl Kernel {
                 owner.addrs().for_each(|address| put(umem, address, Place::Kernel));
             }
         }
-        for (umem, fault) in self.faults.frames() {
-            // Where it is seen the user has handed it over again, and the kernel not taken it yet.
-            if let Some(frames) = umems.get_mut(&umem)
-                && !frames.places.contains_key(&fault.frame)
-            {
-                frames.places.insert(fault.frame, vec![Place::Lost]);
-                frames.faults.push(fault);
-            }
-        }
-        Frames { umems: umems.into_values().collect() }
+        let of = |(id, found): (Id<Umem>, _)| {
+            let faults = self.faults.frames().filter(|(umem, _)| *umem == id).map(|(_, fault)| fault);
+            UmemFrames::new(id.number(), found, faults)
+        };
+        Frames { umems: umems.into_iter().map(of).collect() }
     }
 
     fn umem_of(&self, socket: Id<Socket>) -> Option<Id<Umem>> {

@@ -27,11 +27,18 @@ const POLL_TIMEOUT_MS: i32 = 1000;
 /// The first bytes of packet `number`: a header to the address that ends in `to`, then in each four bytes the packet's
 /// number and theirs.
 pub fn packet(number: u32, to: u8, len: u32) -> Vec<u8> {
-    let mut bytes = vec![0; len as usize];
-    for (at, word) in bytes.chunks_mut(4).enumerate() {
-        let value = (number << 16 | at as u32 & 0xffff).to_be_bytes();
-        word.copy_from_slice(&value[..word.len()]);
+    let mut bytes = vec![0; (len as usize).next_multiple_of(4)];
+    // Without iterators, which cost ten times as much in a debug build: nearly all of a test's time goes into these bytes.
+    let words = &mut bytes[..];
+    let (mut at, mut word) = (0, 0);
+    while at < words.len() {
+        let value = (number << 16 | word & 0xffff).to_be_bytes();
+        (words[at], words[at + 1]) = (value[0], value[1]);
+        (words[at + 2], words[at + 3]) = (value[2], value[3]);
+        at += 4;
+        word += 1;
     }
+    bytes.truncate(len as usize);
     let header = [[2, 0, 0, 0, 0, to], [2, 0, 0, 0, 0, 0xff]].concat();
     let header = header.into_iter().chain(ETHERTYPE_TEST.to_be_bytes());
     bytes.iter_mut().zip(header).for_each(|(byte, value)| *byte = value);

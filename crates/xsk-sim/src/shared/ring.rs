@@ -243,3 +243,11 @@ pub(crate) fn peek_slot<S: Storage>(storage: &S, index: u32) -> Option<S::Slot> 
     unsafe { storage.read_run(index, &mut slot, |slot, entry| *slot = Some(entry)) };
     slot[0]
 }
+
+/// As [`peek_slot`], of the slots from `index` on, at most as many as there are.
+pub(crate) fn peek_slots<S: Storage>(storage: &S, index: u32, count: u32) -> Vec<Option<S::Slot>> {
+    let mut slots = vec![None; count.min(storage.capacity()) as usize];
+    // SAFETY: no more slots than there are; the rest as in `peek_slot`.
+    unsafe { storage.read_run(index, &mut slots, |slot, entry| *slot = Some(entry)) };
+    slots
+}
