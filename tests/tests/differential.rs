@@ -1,6 +1,7 @@
 //! Random histories of calls, done on the simulated kernel and on Linux: whatever a program can see is the same.
 //!
-//! `XSK_DIFFERENTIAL_HISTORIES` says how many histories; `ci/differential` is the way to run many.
+//! `ci/differential` is the way to run many. It sets `XSK_DIFFERENTIAL_HISTORIES`; `_SEED` repeats a run, and `_WORKERS` says
+//! how many threads there are, which changes nothing but the time.
 #![cfg(target_os = "linux")]
 
 #[path = "differential/check.rs"]
@@ -20,39 +21,37 @@ mod player;
 mod regressions;
 #[path = "differential/ring.rs"]
 mod ring;
+#[path = "differential/run.rs"]
+mod run;
 #[path = "differential/tally.rs"]
 mod tally;
 
-use std::cell::RefCell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::strategy::{Strategy, ValueTree};
-use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
-use xsk_veth::Namespace;
+use proptest::test_runner::TestRunner;
 
-use check::{on_both, on_the_simulator};
-use net::LinuxNets;
-use tally::Tally;
+use check::on_the_simulator;
+use run::{Extent, run};
 
-/// Histories of an ordinary test run, as far as they are done in [`TIME`]: closing sockets takes long on a busy machine.
-const HISTORIES: u32 = 400;
+/// Histories of an ordinary test run, as far as they are begun in [`TIME`]: a busy machine takes long.
+const HISTORIES: u64 = 2000;
 const TIME: Duration = Duration::from_secs(15);
 
-/// How many histories, in what time.
-fn extent() -> (u32, Duration) {
-    match std::env::var("XSK_DIFFERENTIAL_HISTORIES") {
-        Ok(count) => (count.parse().expect("a number"), Duration::MAX),
-        Err(_) => (HISTORIES, TIME),
-    }
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
-/// Traffic stays on one processor, where a veth does everything before the call returns.
-fn pin() {
-    // SAFETY: an all-zero set is an empty one; its size is told with it. sched_getcpu takes no pointers.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(libc::sched_getcpu().cast_unsigned() as usize, &mut set);
-        assert_eq!(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set), 0);
+fn extent() -> Extent {
+    let histories = number("XSK_DIFFERENTIAL_HISTORIES");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Extent {
+        histories: histories.unwrap_or(HISTORIES),
+        time: if histories.is_some() { Duration::MAX } else { TIME },
+        seed: number("XSK_DIFFERENTIAL_SEED").unwrap_or(now.as_nanos() as u64),
+        workers: number("XSK_DIFFERENTIAL_WORKERS").unwrap_or(16) as usize,
+        fresh: std::env::var_os("XSK_DIFFERENTIAL_FRESH").is_some(),
     }
 }
 
@@ -62,38 +61,14 @@ fn simulated_and_real_kernel_are_alike() {
     if !xsk_veth::require() {
         return;
     }
-    let namespace = Namespace::new().unwrap();
-    let tally = namespace.clone().run(|| {
-        pin();
-        let nets = LinuxNets::new(namespace);
-        let tally = RefCell::new(Tally::default());
-        let (histories, time) = extent();
-        let start = Instant::now();
-        let config = Config {
-            cases: histories,
-            // In milliseconds: each step of a divergence waits whether Linux comes to agree.
-            max_shrink_time: 60_000,
-            ..regressions::config("differential")
-        };
-        let result = TestRunner::new(config).run(&generate::history(), |history| {
-            if start.elapsed() > time {
-                return Ok(());
-            }
-            let mut counts = Tally::default();
-            let result = on_both(&nets, &history, &mut counts);
-            *tally.borrow_mut() += counts;
-            result.map_err(|divergence| TestCaseError::fail(divergence.to_string()))
-        });
-        match result {
-            Ok(()) => {}
-            Err(TestError::Fail(why, history)) => panic!("{why}\nin the history {history:#?}"),
-            Err(e) => panic!("{e}"),
-        }
-        tally.into_inner()
-    });
+    let extent = extent();
+    println!("XSK_DIFFERENTIAL_SEED={}", extent.seed);
+    let tally = run(extent, &regressions::config("differential")).unwrap_or_else(|why| panic!("{why}"));
     println!("{tally}");
     // Histories in which nothing gets off the ground would compare nothing.
     assert!(tally.after_bind * 2 > tally.operations, "{tally}");
+    // What came once and not again was the machine's doing, which is rare.
+    assert!(tally.once.len() as u64 <= 2 + tally.histories / 500, "{:#?}", tally.once);
 }
 
 /// The guard lets through nothing that crashes Linux, as far as the simulator knows, which says so when it happens; and

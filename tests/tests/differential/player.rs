@@ -293,11 +293,15 @@ impl<'a> Player<'a> {
     }
 
     /// What can be seen now.
-    pub(crate) fn look(&mut self) -> &Seen {
+    pub(crate) fn look(&mut self) {
         for (end, arrived) in self.seen.arrived.iter_mut().enumerate() {
             arrived.extend(self.net.arrived(end));
         }
         self.seen.sockets = self.slots.iter().map(|slot| self.look_at(slot)).collect();
+    }
+
+    /// What was seen when it was looked last.
+    pub(crate) fn seen(&self) -> &Seen {
         &self.seen
     }
 
@@ -319,14 +323,27 @@ impl<'a> Player<'a> {
         SeenSocket { rings, statistics }
     }
 
-    /// The bytes of a UMEM.
-    pub(crate) fn memory(&self, umem: usize) -> Vec<u8> {
-        let memory = &self.memory[umem];
-        let mut bytes = vec![0; memory.len()];
-        // SAFETY: both are as long; the kernel moves within the calls of this thread only.
-        unsafe {
-            std::ptr::copy_nonoverlapping(memory.as_ptr().as_ptr(), bytes.as_mut_ptr(), bytes.len());
+    /// Where a UMEM differs from the other player's first, and some bytes of both.
+    pub(crate) fn memory_differs(&self, other: &Self, umem: usize) -> Option<(usize, Vec<u8>, Vec<u8>)> {
+        let (a, b) = (&self.memory[umem], &other.memory[umem]);
+        let len = a.len().min(b.len());
+        // SAFETY: both are at least as long. No reference is made: a kernel that is late may still be writing.
+        if unsafe { libc::memcmp(a.as_ptr().as_ptr().cast(), b.as_ptr().as_ptr().cast(), len) } == 0 {
+            return None;
         }
-        bytes
+        let (a, b) = (bytes(a), bytes(b));
+        let at = a.iter().zip(&b).position(|(a, b)| a != b)?;
+        let part = |bytes: &[u8]| bytes[at..len.min(at + 16)].to_vec();
+        Some((at, part(&a), part(&b)))
     }
+}
+
+/// A copy of a mapping.
+fn bytes(memory: &Mapping) -> Vec<u8> {
+    let mut bytes = vec![0; memory.len()];
+    // SAFETY: both are as long.
+    unsafe {
+        std::ptr::copy_nonoverlapping(memory.as_ptr().as_ptr(), bytes.as_mut_ptr(), bytes.len());
+    }
+    bytes
 }

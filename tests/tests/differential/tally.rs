@@ -19,6 +19,8 @@ pub(crate) struct Tally {
     /// Descriptors on the RX rings that were open at the end, and frames that came to a stack.
     pub(crate) received: u64,
     pub(crate) passed: u64,
+    /// Divergences that did not come again when their history was repeated.
+    pub(crate) once: Vec<String>,
 }
 
 impl AddAssign for Tally {
@@ -28,6 +30,7 @@ impl AddAssign for Tally {
         self.after_bind += other.after_bind;
         self.received += other.received;
         self.passed += other.passed;
+        self.once.extend(other.once);
         for (reason, count) in other.refused {
             *self.refused.entry(reason).or_default() += count;
         }
@@ -47,6 +50,9 @@ impl fmt::Display for Tally {
         writeln!(f, "{} descriptors received, {} frames passed to a stack", self.received, self.passed)?;
         for (reason, count) in &self.refused {
             writeln!(f, "not done, {count} times: {reason}")?;
+        }
+        for divergence in &self.once {
+            writeln!(f, "did not come again: {divergence}")?;
         }
         for ((call, errno), count) in &self.answers {
             let name = match errno {
