@@ -10,12 +10,18 @@ mod check;
 mod generate;
 #[path = "differential/guard.rs"]
 mod guard;
+#[path = "differential/known.rs"]
+mod known;
 #[path = "differential/net.rs"]
 mod net;
+#[path = "differential/odd.rs"]
+mod odd;
 #[path = "differential/op.rs"]
 mod op;
 #[path = "differential/player.rs"]
 mod player;
+#[path = "differential/reachable.rs"]
+mod reachable;
 #[allow(unreachable_pub)] // public in its own package
 #[path = "../../crates/xsk-core/tests/support/regressions.rs"]
 mod regressions;
@@ -67,8 +73,23 @@ fn simulated_and_real_kernel_are_alike() {
     println!("{tally}");
     // Histories in which nothing gets off the ground would compare nothing.
     assert!(tally.after_bind * 2 > tally.operations, "{tally}");
+    let (_, wrong) = reachable::check(tally.histories, &tally.answers);
+    assert!(wrong.is_empty(), "{wrong:#?}");
     // What came once and not again was the machine's doing, which is rare.
     assert!(tally.once.len() as u64 <= 2 + tally.histories / 500, "{:#?}", tally.once);
+}
+
+/// Where the kernels parted once they agree now.
+#[test]
+fn histories_that_diverged_once_do_not() {
+    if !xsk_veth::require() {
+        return;
+    }
+    for (what, history) in known::histories() {
+        if let Err(why) = run::alone(&history) {
+            panic!("{what}: {why}");
+        }
+    }
 }
 
 /// The guard lets through nothing that crashes Linux, as far as the simulator knows, which says so when it happens; and

@@ -180,9 +180,10 @@ impl SimDevice {
         self.with(|kernel, id| kernel.remove_device(id));
     }
 
-    /// `ip link set netns`: the device goes where this kernel's sockets cannot see it. A veth stays connected.
+    /// `ip link set netns`: the device goes where this kernel's sockets cannot see it, and arrives there down. A veth stays
+    /// connected.
     pub fn move_away(&self) {
-        self.with(|kernel, id| kernel.unregister(id));
+        self.with(|kernel, id| kernel.move_away(id));
     }
 
     /// Frames that its driver or XDP dropped: received, and to be sent.

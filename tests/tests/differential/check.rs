@@ -13,18 +13,32 @@ use super::tally::Tally;
 
 /// Where the kernels part.
 #[derive(Debug)]
-pub(crate) struct Divergence {
-    step: usize,
-    op: Op,
-    what: String,
-    simulated: String,
-    linux: String,
+pub(crate) enum Divergence {
+    Step {
+        step: usize,
+        op: Op,
+        what: String,
+        simulated: String,
+        linux: String,
+    },
+    /// The simulator, or the test, panicked.
+    Panic(String),
+}
+
+impl Divergence {
+    pub(crate) fn panic(text: &str) -> Box<Self> {
+        Box::new(Self::Panic(text.to_owned()))
+    }
 }
 
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { step, op, what, simulated, linux } = self;
-        write!(f, "operation {step}, {op:?}: {what}\nsimulated: {simulated}\n    Linux: {linux}")
+        match self {
+            Self::Step { step, op, what, simulated, linux } => {
+                write!(f, "operation {step}, {op:?}: {what}\nsimulated: {simulated}\n    Linux: {linux}")
+            }
+            Self::Panic(text) => write!(f, "a panic: {text}"),
+        }
     }
 }
 
@@ -62,8 +76,7 @@ pub(crate) fn on_both(nets: &LinuxNets, history: &History, tally: &mut Tally) ->
     tally.histories += 1;
     for (step, op) in history.ops.iter().enumerate() {
         let diverges = |what: &str, simulated: String, linux: String| {
-            nets.hurry();
-            Box::new(Divergence { step, op: op.clone(), what: what.into(), simulated, linux })
+            Box::new(Divergence::Step { step, op: op.clone(), what: what.into(), simulated, linux })
         };
         if guard.is_left_open(op) {
             continue;
@@ -90,9 +103,6 @@ pub(crate) fn on_both(nets: &LinuxNets, history: &History, tally: &mut Tally) ->
         *tally.answers.entry((op.call(), answer.errno())).or_default() += 1;
         bound |= matches!(op, Op::Bind { .. }) && answer.is_ok();
     }
-    simulated.look();
-    let rx = simulated.seen().sockets.iter().filter_map(|socket| socket.rings[0].as_ref());
-    tally.received += rx.map(|ring| u64::from(ring.producer)).sum::<u64>();
     Ok(())
 }
 
@@ -124,6 +134,7 @@ fn compare(
         }
         std::thread::sleep(Duration::from_micros(200));
     }
+    tally.received += simulated.received();
     tally.passed += simulated.seen().arrived.iter().map(|frames| frames.len() as u64).sum::<u64>();
     Ok(())
 }
@@ -143,6 +154,13 @@ fn difference(simulated: &Seen, linux: &Seen) -> Difference {
                 return (format!("{name} ring of {s}"), format!("{a:x?}"), format!("{b:x?}"));
             }
         }
+    }
+    if simulated.orphans != linux.orphans {
+        return (
+            "rings of closed sockets".into(),
+            format!("{:x?}", simulated.orphans),
+            format!("{:x?}", linux.orphans),
+        );
     }
     let short = |frames: &[Vec<Vec<u8>>; 2]| {
         let frames = frames.each_ref().map(|frames| {

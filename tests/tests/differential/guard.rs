@@ -1,8 +1,8 @@
 //! What must never reach the kernel of a machine that others use: its crashes and hangs, and memory that is not the test's.
 
-use xsk_core::abi::XDP_USE_SG;
+use xsk_core::abi::{XDP_TX_METADATA, XDP_USE_SG, xsk_tx_metadata_request};
 
-use super::op::{MEMORY, Op, Place, RingKind, SOCKETS};
+use super::op::{MEMORY, Op, Place, RingKind, SOCKETS, Word};
 
 /// Ring entries beyond this are refused: the kernel really allocates them.
 const ENTRIES_MAX: u32 = 4096;
@@ -14,11 +14,25 @@ const ENTRIES_MAX: u32 = 4096;
 pub(crate) struct Guard {
     place: Place,
     has_rx: [bool; SOCKETS],
+    gone: [bool; 2],
+    /// A UMEM has metadata that is shorter than the struct.
+    has_short_metadata: bool,
+    /// Metadata was asked for.
+    asks_metadata: bool,
 }
+
+/// How far a fill ring's producer may be moved over entries that name no chunk: one packet skips them all.
+const FILL_AHEAD: u32 = 128;
 
 impl Guard {
     pub(crate) fn new(place: Place) -> Self {
-        Self { place, has_rx: [false; SOCKETS] }
+        Self {
+            place,
+            has_rx: [false; SOCKETS],
+            gone: [false; 2],
+            has_short_metadata: false,
+            asks_metadata: false,
+        }
     }
 
     /// Why the operation must not be done.
@@ -37,7 +51,22 @@ impl Guard {
             Op::Fill { entries, .. } if self.place.sg && !entries.iter().all(valid_everywhere) => Some(
                 "an invalid fill entry where packets of several buffers come: NULL dereference before 7.2.12",
             ),
-            Op::Register { reg, .. } if reg.len > MEMORY && reg.len < 1 << 46 => {
+            Op::Corrupt { ring: RingKind::Fill, word: Word::Producer, by, .. }
+                if *by > FILL_AHEAD || self.place.sg =>
+            {
+                Some("a fill producer far ahead or behind: one packet spins over all the entries between")
+            }
+            Op::Register { reg, .. } if self.asks_metadata && is_short(reg) => {
+                Some("short metadata at the end of a UMEM: a read beyond it")
+            }
+            Op::Send { descs, .. }
+                if self.has_short_metadata
+                    && descs.iter().any(|desc| desc.options & XDP_TX_METADATA != 0) =>
+            {
+                Some("short metadata at the end of a UMEM: a read beyond it")
+            }
+            // So much behind the memory cannot be pinned.
+            Op::Register { reg, .. } if reg.len > 2 * MEMORY && reg.len < 1 << 46 => {
                 Some("memory that is not the test's")
             }
             Op::Register { reg, .. } if self.place.sg && reg.len != MEMORY && reg.len < 1 << 46 => {
@@ -47,19 +76,37 @@ impl Guard {
         }
     }
 
-    /// Whether Linux is free in what the operation does: which queue the stack sends on is luck where there are two.
+    /// Whether Linux is free in what the operation does (which queue the stack sends on is luck where there are two), or
+    /// there is nothing to do it to.
     pub(crate) fn is_left_open(&self, op: &Op) -> bool {
-        matches!(op, Op::Inject { .. }) && self.place.queues > 1
+        match op {
+            Op::Inject { end, .. } => self.place.queues > 1 || self.gone[*end],
+            // What is not there, or not here, is not the history's to change.
+            Op::Link { end, .. } | Op::Mtu { end, .. } | Op::Remove { end } | Op::MoveAway { end } => {
+                self.gone[*end]
+            }
+            _ => false,
+        }
     }
 
     /// Takes note of what was done.
     pub(crate) fn done(&mut self, op: &Op, worked: bool) {
         match op {
             Op::Ring { s, ring: RingKind::Rx, .. } => self.has_rx[*s] |= worked,
-            Op::Close { s } => self.has_rx[*s] = false,
+            Op::Close { s } | Op::CloseMapped { s } => self.has_rx[*s] = false,
+            Op::Remove { .. } => self.gone = [true; 2],
+            Op::MoveAway { end } => self.gone[*end] = true,
+            Op::Register { reg, .. } => self.has_short_metadata |= worked && is_short(reg),
+            Op::Send { descs, .. } => {
+                self.asks_metadata |= descs.iter().any(|desc| desc.options & XDP_TX_METADATA != 0);
+            }
             _ => {}
         }
     }
+}
+
+fn is_short(reg: &xsk_core::abi::xdp_umem_reg) -> bool {
+    (1..size_of::<xsk_tx_metadata_request>()).contains(&(reg.tx_metadata_len as usize))
 }
 
 /// Whether a fill entry names a chunk in each UMEM of [`MEMORY`] bytes, be its chunks aligned or not.

@@ -3,18 +3,21 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use xsk::backend::{Backend, Handle, Linux, RedirectProgram};
+use xsk::backend::{Backend, Handle, Linux, Mapping, PageSize, RedirectProgram};
 use xsk::config::XdpFlags;
 use xsk_sim::{DeviceConfig, SimDevice, SimKernel};
-use xsk_veth::{Namespace, Tap, VethPair};
+use xsk_veth::{Namespace, Tap, VethEnd, VethPair};
 
 use super::op::Place;
 
 const MAP_SLOTS: u32 = 4;
+/// Bytes of an Ethernet header.
+const ETH_HLEN: usize = 14;
 /// How long Linux may take to do what the simulated kernel did at once, on a machine that is busy with something else.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -24,11 +27,20 @@ pub(crate) trait Net {
     fn index(&self, end: usize) -> u32;
     /// The XSKMAP of an end.
     fn map(&self, end: usize) -> Handle;
-    /// The stack of an end sends a frame.
+    /// The stack of an end sends a frame, if it is not too long for its MTU.
     fn inject(&self, end: usize, frame: &[u8]);
     /// Frames that came to the stack of an end since the last time.
     fn arrived(&self, end: usize) -> Vec<Vec<u8>>;
     fn set_up(&self, end: usize, up: bool);
+    /// The errno, if it is refused.
+    fn set_mtu(&self, end: usize, mtu: u32) -> Result<(), i32>;
+    /// Deletes the pair.
+    fn remove(&self, end: usize);
+    /// Moves an end to where nobody finds it.
+    fn move_away(&self, end: usize);
+    fn name(&self, end: usize) -> String;
+    /// Memory for a UMEM; as much behind it cannot be pinned.
+    fn memory(&self, len: usize) -> Mapping;
     /// Lets everything happen that is planned, where that can be known.
     fn settle(&self);
     /// Time to wait for what differs; none where nothing happens by itself.
@@ -84,7 +96,9 @@ impl Net for SimNet {
 
     fn inject(&self, end: usize, frame: &[u8]) {
         // What the stack is told when the link is down is not AF_XDP's.
-        let _ = self.ends[end].send(frame);
+        if frame.len() <= self.ends[end].info().mtu as usize + ETH_HLEN {
+            let _ = self.ends[end].send(frame);
+        }
     }
 
     fn arrived(&self, end: usize) -> Vec<Vec<u8>> {
@@ -93,6 +107,26 @@ impl Net for SimNet {
 
     fn set_up(&self, end: usize, up: bool) {
         self.ends[end].set_up(up);
+    }
+
+    fn set_mtu(&self, end: usize, mtu: u32) -> Result<(), i32> {
+        self.ends[end].set_mtu(mtu).map_err(|e| e.raw_os_error().unwrap_or_default())
+    }
+
+    fn remove(&self, end: usize) {
+        self.ends[end].remove();
+    }
+
+    fn move_away(&self, end: usize) {
+        self.ends[end].move_away();
+    }
+
+    fn name(&self, end: usize) -> String {
+        self.ends[end].name()
+    }
+
+    fn memory(&self, len: usize) -> Mapping {
+        self.kernel().mmap_memory(len, PageSize::Normal).expect("memory")
     }
 
     fn settle(&self) {
@@ -107,35 +141,79 @@ impl Net for SimNet {
 /// A veth pair on Linux, used by one history after the other.
 pub(crate) struct LinuxNet {
     kernel: Arc<dyn Backend>,
-    pair: VethPair,
+    pair: RefCell<VethPair>,
+    /// Where ends are moved to.
+    elsewhere: Namespace,
+    indices: [u32; 2],
+    mtu: u32,
     taps: [Tap; 2],
     maps: [Handle; 2],
     kept: Vec<Handle>,
-    up: RefCell<[bool; 2]>,
+    now: Cell<[State; 2]>,
     patience: Rc<Cell<Duration>>,
+}
+
+/// An end, as it is now.
+#[derive(Clone, Copy)]
+struct State {
+    up: bool,
+    mtu: u32,
+    gone: bool,
 }
 
 impl LinuxNet {
     /// To be made, and used, inside the namespace.
-    fn new(namespace: &Namespace, place: Place, number: usize, patience: &Rc<Cell<Duration>>) -> Self {
+    fn new(nets: &LinuxNets, place: Place, number: usize) -> Self {
+        let namespace = &nets.namespace;
+        let mtu = mtu(place);
         let pair = VethPair::builder(namespace, namespace)
             .a(|end| end.name(format!("a{number}")))
             .b(|end| end.name(format!("b{number}")))
             .queues(place.queues)
-            .mtu(mtu(place))
+            .mtu(mtu)
             .build()
             .expect("a pair");
         let kernel: Arc<dyn Backend> = Arc::new(Linux::new());
-        let (maps, kept) = attach(&kernel, place, [pair.a.ifindex(), pair.b.ifindex()]);
+        let indices = [pair.a.ifindex(), pair.b.ifindex()];
+        let (maps, kept) = attach(&kernel, place, indices);
         pair.wait_running().expect("a running pair");
         let taps = [&pair.a, &pair.b].map(|end| Tap::open_for(namespace, end.name(), None).expect("a tap"));
-        Self { kernel, pair, taps, maps, kept, up: RefCell::new([true; 2]), patience: Rc::clone(patience) }
+        Self {
+            kernel,
+            pair: RefCell::new(pair),
+            elsewhere: nets.elsewhere.clone(),
+            indices,
+            mtu,
+            taps,
+            maps,
+            kept,
+            now: Cell::new([State { up: true, mtu, gone: false }; 2]),
+            patience: Rc::clone(&nets.patience),
+        }
+    }
+
+    fn end<T>(&self, end: usize, what: impl FnOnce(&mut VethEnd) -> T) -> T {
+        let pair = &mut *self.pair.borrow_mut();
+        what(if end == 0 { &mut pair.a } else { &mut pair.b })
+    }
+
+    fn change(&self, end: usize, what: impl FnOnce(&mut State)) {
+        let mut now = self.now.get();
+        what(&mut now[end]);
+        self.now.set(now);
+    }
+
+    fn is_whole(&self) -> bool {
+        self.now.get().iter().all(|end| !end.gone)
     }
 
     /// Ready for the next history; the sockets of the last one are closed, but may still be bound.
     fn reset(&self) {
         for end in 0..2 {
             self.set_up(end, true);
+            if self.now.get()[end].mtu != self.mtu {
+                self.set_mtu(end, self.mtu).expect("the MTU that it had at first");
+            }
             self.arrived(end);
         }
     }
@@ -144,6 +222,10 @@ impl LinuxNet {
 impl Drop for LinuxNet {
     fn drop(&mut self) {
         self.kept.iter().chain(&self.maps).for_each(|handle| self.kernel.close(*handle));
+        // One end takes the other with it, if they are not gone both.
+        if self.end(0, |end| end.delete()).is_err() {
+            let _ = self.end(1, |end| end.delete());
+        }
     }
 }
 
@@ -153,7 +235,7 @@ impl Net for LinuxNet {
     }
 
     fn index(&self, end: usize) -> u32 {
-        [&self.pair.a, &self.pair.b][end].ifindex()
+        self.indices[end]
     }
 
     fn map(&self, end: usize) -> Handle {
@@ -161,27 +243,63 @@ impl Net for LinuxNet {
     }
 
     fn inject(&self, end: usize, frame: &[u8]) {
-        let _ = self.taps[end].send(frame);
+        let now = self.now.get()[end];
+        if !now.gone && frame.len() <= now.mtu as usize + ETH_HLEN {
+            let _ = self.taps[end].send(frame);
+        }
     }
 
     fn arrived(&self, end: usize) -> Vec<Vec<u8>> {
+        let tap = &self.taps[end];
+        if nothing_waits(tap) {
+            return Vec::new();
+        }
         // An error: the device went down. It is told once.
-        std::iter::from_fn(|| self.taps[end].recv(Duration::ZERO).unwrap_or_default()).collect()
+        std::iter::from_fn(|| tap.recv(Duration::ZERO).unwrap_or_default()).collect()
     }
 
     fn set_up(&self, end: usize, up: bool) {
-        let mut now = self.up.borrow_mut();
-        if now[end] == up {
+        if self.now.get()[end].up == up {
             return;
         }
-        now[end] = up;
+        self.change(end, |end| end.up = up);
         // The tap's error of a device that went down.
         let _ = self.taps[end].recv(Duration::ZERO);
-        [&self.pair.a, &self.pair.b][end].set_up(up).expect("a link that can be set");
-        if *now == [true; 2] {
-            self.pair.wait_running().expect("a running pair");
+        self.end(end, |end| end.set_up(up)).expect("a link that can be set");
+        if self.is_whole() && self.now.get().iter().all(|end| end.up) {
+            self.pair.borrow().wait_running().expect("a running pair");
         }
         let _ = self.taps[end].recv(Duration::ZERO);
+    }
+
+    fn set_mtu(&self, end: usize, mtu: u32) -> Result<(), i32> {
+        let result = self.end(end, |end| end.set_mtu(mtu));
+        result.map_err(|e| e.errno().map_or(0, |errno| errno.0))?;
+        self.change(end, |end| end.mtu = mtu);
+        Ok(())
+    }
+
+    fn remove(&self, end: usize) {
+        self.end(end, |end| end.delete()).expect("a device that can be deleted");
+        (0..2).for_each(|end| self.change(end, |end| end.gone = true));
+    }
+
+    fn move_away(&self, end: usize) {
+        self.end(end, |end| end.move_to(&self.elsewhere)).expect("a device that can be moved");
+        self.change(end, |end| end.gone = true);
+    }
+
+    fn name(&self, end: usize) -> String {
+        self.end(end, |end| end.name().to_owned())
+    }
+
+    fn memory(&self, len: usize) -> Mapping {
+        let mapping = self.kernel.mmap_memory(2 * len, PageSize::Normal).expect("memory");
+        // SAFETY: the second half of a mapping of our own, which nobody uses.
+        let result =
+            unsafe { libc::mprotect(mapping.as_ptr().as_ptr().add(len).cast(), len, libc::PROT_NONE) };
+        assert_eq!(result, 0);
+        mapping
     }
 
     fn settle(&self) {}
@@ -191,39 +309,49 @@ impl Net for LinuxNet {
     }
 }
 
+/// A look that is cheaper than to receive.
+fn nothing_waits(tap: &Tap) -> bool {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: no bytes are written.
+    let got = unsafe { libc::recv(tap.as_fd().as_raw_fd(), std::ptr::null_mut(), 0, flags) };
+    got < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
+}
+
 /// A private namespace with pairs that are made when they are first asked for.
 pub(crate) struct LinuxNets {
     namespace: Namespace,
+    elsewhere: Namespace,
     free: RefCell<HashMap<Place, VecDeque<Rc<LinuxNet>>>>,
-    made: RefCell<usize>,
+    made: Cell<usize>,
     patience: Rc<Cell<Duration>>,
 }
 
-/// Pairs of each kind: by the time one's turn comes again, its sockets are gone.
-const PAIRS: usize = 6;
+/// Pairs of each kind: by the time one's turn comes again, its sockets are mostly gone.
+const PAIRS: usize = 2;
 
 impl LinuxNets {
     pub(crate) fn new(namespace: Namespace) -> Self {
         Self {
             namespace,
+            elsewhere: Namespace::new().expect("a namespace"),
             free: RefCell::default(),
-            made: RefCell::new(0),
+            made: Cell::new(0),
             patience: Rc::new(Cell::new(PATIENCE)),
         }
     }
 
-    /// A divergence was found: what shrinks it need not wait as long.
+    /// A divergence was found: what shrinks it, on a quiet machine, need not wait as long.
     pub(crate) fn hurry(&self) {
-        self.patience.set(PATIENCE / 16);
+        self.patience.set(PATIENCE / 30);
     }
 
     pub(crate) fn get(&self, place: Place) -> Rc<LinuxNet> {
         let mut free = self.free.borrow_mut();
         let pairs = free.entry(place).or_default();
+        pairs.retain(|pair| pair.is_whole());
         if pairs.len() < PAIRS {
-            let mut made = self.made.borrow_mut();
-            *made += 1;
-            pairs.push_front(Rc::new(LinuxNet::new(&self.namespace, place, *made, &self.patience)));
+            self.made.set(self.made.get() + 1);
+            pairs.push_front(Rc::new(LinuxNet::new(self, place, self.made.get())));
         }
         pairs.rotate_left(1);
         let net = Rc::clone(pairs.back().expect("a pair"));

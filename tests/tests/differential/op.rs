@@ -1,12 +1,17 @@
 //! The vocabulary: what a history is made of.
 
-use xsk_core::abi::{xdp_desc, xdp_umem_reg};
+use xsk_core::abi::{
+    SOL_XDP, XDP_MAX_TX_SKB_BUDGET, XDP_MMAP_OFFSETS, XDP_OPTIONS, XDP_STATISTICS, xdp_desc, xdp_umem_reg,
+};
+
+/// The level of the options that all sockets have.
+pub(crate) const SOL_SOCKET: i32 = 1;
 
 /// Sockets of a history.
 pub(crate) const SOCKETS: usize = 3;
 /// UMEMs of a history.
 pub(crate) const UMEMS: usize = 2;
-/// Bytes that are mapped for each UMEM.
+/// Bytes that are mapped for each UMEM; as many behind them are not.
 pub(crate) const MEMORY: u64 = 16 * 4096;
 
 /// Which kind of place the calls go to, and the calls.
@@ -34,6 +39,14 @@ pub(crate) enum RingKind {
     Tx,
     Fill,
     Completion,
+}
+
+/// A word of a ring that user space can write, its own or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    Producer,
+    Consumer,
+    Flags,
 }
 
 /// What a call says for a device.
@@ -105,6 +118,12 @@ pub(crate) enum Op {
         end: usize,
         key: u32,
     },
+    /// Puts something that is no socket there.
+    MapUpdateOdd {
+        end: usize,
+        key: u32,
+        with: With,
+    },
     MapDelete {
         end: usize,
         key: u32,
@@ -139,7 +158,19 @@ pub(crate) enum Op {
         s: usize,
         events: i16,
     },
-    /// An end's stack sends frames to the other end.
+    /// The same for several sockets, or for one several times.
+    PollMany {
+        sockets: Vec<usize>,
+        events: i16,
+    },
+    /// Writes into a word of a ring: an index that is moved by a number, flags that are replaced by it.
+    Corrupt {
+        s: usize,
+        ring: RingKind,
+        word: Word,
+        by: u32,
+    },
+    /// An end's stack sends frames to the other end, as far as its MTU lets it.
     Inject {
         end: usize,
         len: usize,
@@ -167,10 +198,33 @@ pub(crate) enum Op {
         name: i32,
         len: usize,
     },
+    /// `SO_BINDTODEVICE`.
+    BindToDevice {
+        s: usize,
+        to: To,
+    },
     Link {
         end: usize,
         up: bool,
     },
+    Mtu {
+        end: usize,
+        mtu: u32,
+    },
+    /// Deletes the pair.
+    Remove {
+        end: usize,
+    },
+    /// Moves an end to another namespace.
+    MoveAway {
+        end: usize,
+    },
+    /// Closes, without unmapping, and makes another socket in its place. A mapped ring keeps the old one alive.
+    CloseMapped {
+        s: usize,
+    },
+    /// Unmaps all rings of sockets that were closed that way.
+    Unmap,
     /// Unmaps, closes, and makes another socket in its place.
     Close {
         s: usize,
@@ -178,20 +232,21 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// The end that it binds to.
-    pub(crate) fn bound_end(&self) -> Option<usize> {
-        match self {
-            Self::Bind { to: To::End(end), .. } => Some(*end),
-            _ => None,
-        }
-    }
-
     /// The name of the call.
     pub(crate) fn call(&self) -> &'static str {
         match self {
             Self::Register { .. } => "setsockopt XDP_UMEM_REG",
             Self::Ring { .. } => "setsockopt XDP_*_RING",
             Self::Map { .. } => "mmap",
+            Self::MapUpdateOdd { .. } => "map update",
+            Self::PollMany { .. } => "poll",
+            Self::Corrupt { .. } => "(corrupt)",
+            Self::BindToDevice { .. } => "setsockopt SO_BINDTODEVICE",
+            Self::Mtu { .. } => "(MTU)",
+            Self::Remove { .. } => "(remove)",
+            Self::MoveAway { .. } => "(move away)",
+            Self::CloseMapped { .. } => "close, still mapped",
+            Self::Unmap => "(unmap)",
             Self::Bind { .. } => "bind",
             Self::MapUpdate { .. } => "map update",
             Self::MapDelete { .. } => "map delete",
@@ -204,8 +259,18 @@ impl Op {
             Self::Inject { .. } => "(inject)",
             Self::Receive { .. } => "(receive)",
             Self::Complete { .. } => "(complete)",
-            Self::SetOption { .. } => "setsockopt, others",
-            Self::GetOption { .. } => "getsockopt",
+            Self::SetOption { level: SOL_XDP, name: XDP_MAX_TX_SKB_BUDGET, .. } => {
+                "setsockopt XDP_MAX_TX_SKB_BUDGET"
+            }
+            Self::SetOption { level: SOL_XDP, .. } => "setsockopt SOL_XDP, others",
+            Self::SetOption { level: SOL_SOCKET, .. } => "setsockopt SOL_SOCKET",
+            Self::SetOption { .. } => "setsockopt, other levels",
+            Self::GetOption { level: SOL_XDP, name: XDP_STATISTICS, .. } => "getsockopt XDP_STATISTICS",
+            Self::GetOption { level: SOL_XDP, name: XDP_MMAP_OFFSETS, .. } => "getsockopt XDP_MMAP_OFFSETS",
+            Self::GetOption { level: SOL_XDP, name: XDP_OPTIONS, .. } => "getsockopt XDP_OPTIONS",
+            Self::GetOption { level: SOL_XDP, .. } => "getsockopt SOL_XDP, others",
+            Self::GetOption { level: SOL_SOCKET, .. } => "getsockopt SOL_SOCKET",
+            Self::GetOption { .. } => "getsockopt, other levels",
             Self::Link { .. } => "(link)",
             Self::Close { .. } => "close",
         }

@@ -4,19 +4,22 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use xsk::backend::{Backend, Handle, Mapping, PageSize, Poll, PollEvents};
+use xsk::backend::{Backend, Handle, Mapping, Poll, PollEvents};
 use xsk_core::abi::{
-    Pod, SOL_XDP, XDP_MMAP_OFFSETS, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_RX_RING, XDP_STATISTICS,
-    XDP_TX_RING, XDP_UMEM_COMPLETION_RING, XDP_UMEM_FILL_RING, XDP_UMEM_PGOFF_COMPLETION_RING,
-    XDP_UMEM_PGOFF_FILL_RING, XDP_UMEM_REG, sockaddr_xdp, xdp_mmap_offsets, xdp_statistics,
+    Pod, SOL_XDP, XDP_MMAP_OFFSETS, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_PKT_CONTD, XDP_RX_RING,
+    XDP_STATISTICS, XDP_TX_RING, XDP_UMEM_COMPLETION_RING, XDP_UMEM_FILL_RING,
+    XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, XDP_UMEM_REG, sockaddr_xdp, xdp_mmap_offsets,
+    xdp_statistics,
 };
 
 use super::net::Net;
-use super::op::{MEMORY, Op, RingKind, SOCKETS, Start, To, UMEMS, With};
+use super::op::{MEMORY, Op, RingKind, SOCKETS, SOL_SOCKET, Start, To, UMEMS, With};
 use super::ring::{Entry, Ring};
+use super::tally::Received;
 
 const EBUSY: i32 = 16;
-const EBADF: u32 = 1 << 20 | 77;
+/// A descriptor that nobody has open.
+const CLOSED: i32 = 1 << 20 | 77;
 
 /// What a call returned: an errno, or a number and bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +80,8 @@ pub(crate) struct SeenSocket {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Seen {
     pub(crate) sockets: Vec<SeenSocket>,
+    /// Rings of sockets that were closed while mapped.
+    pub(crate) orphans: Vec<SeenRing>,
     /// Frames that came to the stacks since the operation began.
     pub(crate) arrived: [Vec<Vec<u8>>; 2],
 }
@@ -86,6 +91,8 @@ pub(crate) struct Seen {
 struct Slot {
     rings: [Option<Ring>; 4],
     handle: Option<Handle>,
+    /// Producer of the RX ring up to which its entries are counted.
+    counted: u32,
 }
 
 /// One of the two kernels, with the sockets of a history.
@@ -93,6 +100,7 @@ pub(crate) struct Player<'a> {
     net: &'a dyn Net,
     kernel: Arc<dyn Backend>,
     slots: Vec<Slot>,
+    orphans: Vec<Ring>,
     memory: Vec<Mapping>,
     seen: Seen,
     /// Counts injected frames, so that they differ.
@@ -101,6 +109,7 @@ pub(crate) struct Player<'a> {
 
 impl Drop for Player<'_> {
     fn drop(&mut self) {
+        self.orphans.clear();
         for slot in &mut self.slots {
             slot.rings = Default::default();
             slot.handle.into_iter().for_each(|handle| self.kernel.close(handle));
@@ -111,19 +120,18 @@ impl Drop for Player<'_> {
 impl<'a> Player<'a> {
     pub(crate) fn new(net: &'a dyn Net) -> Self {
         let kernel = net.kernel();
-        let memory: Vec<Mapping> = (0..UMEMS)
-            .map(|_| kernel.mmap_memory(MEMORY as usize, PageSize::Normal).expect("memory"))
-            .collect();
+        let memory: Vec<Mapping> = (0..UMEMS).map(|_| net.memory(MEMORY as usize)).collect();
         for (n, memory) in memory.iter().enumerate() {
             // An EtherType of these bytes means nothing to anyone, wherever in the memory a frame starts.
             let line = |line: usize| [0x90 | ((line + n) % 8 * 2) as u8; 64];
-            for at in 0..memory.len() / 64 {
+            for at in 0..MEMORY as usize / 64 {
                 // SAFETY: within the mapping, of any alignment; the kernel has not heard of it yet.
                 unsafe { memory.as_ptr().cast::<[u8; 64]>().add(at).write(line(at)) };
             }
         }
         let slots = (0..SOCKETS).map(|_| Slot::default()).collect();
-        let mut player = Self { net, kernel, slots, memory, seen: Seen::default(), injected: 0 };
+        let mut player =
+            Self { net, kernel, slots, orphans: Vec::new(), memory, seen: Seen::default(), injected: 0 };
         (0..SOCKETS).for_each(|s| player.open(s));
         player
     }
@@ -134,6 +142,15 @@ impl<'a> Player<'a> {
 
     fn handle(&self, s: usize) -> Handle {
         self.slots[s].handle.expect("an open socket")
+    }
+
+    fn other(&self, with: With) -> Handle {
+        match with {
+            With::Nobody => Handle(0),
+            With::Socket(of) => self.handle(of),
+            With::Closed => Handle(CLOSED),
+            With::Map => self.net.map(0),
+        }
     }
 
     fn ring(&self, s: usize, ring: RingKind) -> Option<&Ring> {
@@ -149,7 +166,7 @@ impl<'a> Player<'a> {
             // The sockets that were closed last may not be gone yet (section 15.4).
             let early = matches!(op, Op::Bind { .. }) && answer == Answer::Errno(EBUSY);
             let waits = early && expected.is_some_and(|expected| *expected != answer);
-            if !waits || start.elapsed() > 4 * self.net.patience() {
+            if !waits || start.elapsed() > 10 * self.net.patience() {
                 self.net.settle();
                 return answer;
             }
@@ -169,12 +186,9 @@ impl<'a> Player<'a> {
                 };
                 let mut reg = *reg;
                 reg.addr = addr;
-                Answer::unit(kernel.setsockopt(
-                    self.handle(*s),
-                    SOL_XDP,
-                    XDP_UMEM_REG,
-                    &reg.as_bytes()[..*take],
-                ))
+                let mut bytes = reg.as_bytes().to_vec();
+                bytes.resize(*take, 0xff);
+                Answer::unit(kernel.setsockopt(self.handle(*s), SOL_XDP, XDP_UMEM_REG, &bytes))
             }
             Op::Ring { s, ring, entries, take } => self.make_ring(*s, *ring, *entries, *take),
             Op::Map { s, offset, len } => {
@@ -190,22 +204,21 @@ impl<'a> Player<'a> {
                         To::Nobody => 99_999,
                     },
                     sxdp_queue_id: *queue,
-                    sxdp_shared_umem_fd: match with {
-                        With::Nobody => 0,
-                        With::Socket(of) => self.handle(*of).0 as u32,
-                        With::Closed => EBADF,
-                        With::Map => self.net.map(0).0 as u32,
-                    },
+                    sxdp_shared_umem_fd: self.other(*with).0 as u32,
                 };
                 Answer::unit(kernel.bind(self.handle(*s), &address))
             }
             Op::MapUpdate { s, end, key } => {
                 Answer::unit(kernel.xskmap_update(self.net.map(*end), *key, self.handle(*s)))
             }
+            Op::MapUpdateOdd { end, key, with } => {
+                let socket = self.other(*with);
+                Answer::unit(kernel.xskmap_update(self.net.map(*end), *key, socket))
+            }
             Op::MapDelete { end, key } => Answer::unit(kernel.xskmap_delete(self.net.map(*end), *key)),
             Op::Write { umem, at, bytes } => {
                 let memory = &self.memory[*umem];
-                assert!(at + bytes.len() <= memory.len());
+                assert!(at + bytes.len() <= MEMORY as usize);
                 // SAFETY: within the mapping; the kernel moves within the calls of this thread only.
                 unsafe {
                     let to = memory.as_ptr().as_ptr().add(*at);
@@ -226,11 +239,13 @@ impl<'a> Player<'a> {
             }
             Op::Kick { s } => Answer::unit(kernel.sendto(self.handle(*s))),
             Op::Wake { s } => Answer::unit(kernel.recvfrom(self.handle(*s))),
-            Op::Poll { s, events } => {
-                let events = PollEvents::from_bits_retain(*events);
-                let mut polls = [Poll { socket: self.handle(*s), events, ready: PollEvents::empty() }];
-                let result = kernel.poll(&mut polls, 0);
-                Answer::of(result, |count| (count as i64, polls[0].ready.bits().to_ne_bytes().to_vec()))
+            Op::Poll { s, events } => self.poll(&[*s], *events),
+            Op::PollMany { sockets, events } => self.poll(sockets, *events),
+            Op::Corrupt { s, ring, word, by } => {
+                if let Some(ring) = self.ring(*s, *ring) {
+                    ring.corrupt(*word, *by);
+                }
+                Answer::Ok(0, Vec::new())
             }
             Op::Inject { end, len, count } => {
                 for _ in 0..*count {
@@ -250,17 +265,65 @@ impl<'a> Player<'a> {
                 let result = kernel.getsockopt(self.handle(*s), *level, *name, &mut bytes);
                 Answer::of(result, |got| (got as i64, bytes))
             }
+            Op::BindToDevice { s, to } => {
+                const SO_BINDTODEVICE: i32 = 25;
+                let name = match to {
+                    To::End(end) => self.net.name(*end),
+                    To::Nothing => String::new(),
+                    To::Nobody => "nobody".to_owned(),
+                };
+                let name = [name.as_bytes(), &[0]].concat();
+                Answer::unit(kernel.setsockopt(self.handle(*s), SOL_SOCKET, SO_BINDTODEVICE, &name))
+            }
             Op::Link { end, up } => {
                 self.net.set_up(*end, *up);
                 Answer::Ok(0, Vec::new())
             }
+            Op::Mtu { end, mtu } => match self.net.set_mtu(*end, *mtu) {
+                Ok(()) => Answer::Ok(0, Vec::new()),
+                Err(errno) => Answer::Errno(errno),
+            },
+            Op::Remove { end } => {
+                self.net.remove(*end);
+                Answer::Ok(0, Vec::new())
+            }
+            Op::MoveAway { end } => {
+                self.net.move_away(*end);
+                Answer::Ok(0, Vec::new())
+            }
             Op::Close { s } => {
                 self.slots[*s].rings = Default::default();
-                kernel.close(self.handle(*s));
-                self.open(*s);
+                self.reopen(*s)
+            }
+            Op::CloseMapped { s } => {
+                let rings = std::mem::take(&mut self.slots[*s].rings);
+                self.orphans.extend(rings.into_iter().flatten());
+                self.reopen(*s)
+            }
+            Op::Unmap => {
+                self.orphans.clear();
                 Answer::Ok(0, Vec::new())
             }
         }
+    }
+
+    fn reopen(&mut self, s: usize) -> Answer {
+        self.kernel.close(self.handle(s));
+        self.open(s);
+        Answer::Ok(0, Vec::new())
+    }
+
+    fn poll(&self, sockets: &[usize], events: i16) -> Answer {
+        let poll = |s: &usize| Poll {
+            socket: self.handle(*s),
+            events: PollEvents::from_bits_retain(events),
+            ready: PollEvents::empty(),
+        };
+        let mut polls: Vec<_> = sockets.iter().map(poll).collect();
+        let result = self.kernel.poll(&mut polls, 0);
+        Answer::of(result, |count| {
+            (count as i64, polls.iter().flat_map(|poll| poll.ready.bits().to_ne_bytes()).collect())
+        })
     }
 
     fn make_ring(&mut self, s: usize, ring: RingKind, entries: u32, take: usize) -> Answer {
@@ -284,6 +347,9 @@ impl<'a> Player<'a> {
         let len = at.desc as usize + entries as usize * size;
         let mapping = self.kernel.mmap_ring(handle, offset, len).expect("a ring that was just made");
         self.slots[s].rings[ring as usize] = Some(Ring::new(mapping, at, entries, size));
+        if ring == RingKind::Rx {
+            self.slots[s].counted = 0;
+        }
         answer
     }
 
@@ -297,7 +363,28 @@ impl<'a> Player<'a> {
         for (end, arrived) in self.seen.arrived.iter_mut().enumerate() {
             arrived.extend(self.net.arrived(end));
         }
+        self.seen.orphans = self.orphans.iter().map(Self::look_at_words).collect();
         self.seen.sockets = self.slots.iter().map(|slot| self.look_at(slot)).collect();
+    }
+
+    /// What came on the RX rings since it was asked last. A ring whose index was forged counts from there.
+    pub(crate) fn received(&mut self) -> Received {
+        let mut received = Received::default();
+        for slot in &mut self.slots {
+            let Some(ring) = &slot.rings[RingKind::Rx as usize] else { continue };
+            let producer = ring.producer();
+            let came = producer.wrapping_sub(slot.counted);
+            if came <= ring.entries() {
+                received.descriptors += u64::from(came);
+                let continues = |at: &u32| {
+                    let (_, _, options) = ring.read(slot.counted.wrapping_add(*at));
+                    options & XDP_PKT_CONTD != 0
+                };
+                received.continued += (0..came).filter(continues).count() as u64;
+            }
+            slot.counted = producer;
+        }
+        received
     }
 
     /// What was seen when it was looked last.
@@ -313,14 +400,17 @@ impl<'a> Player<'a> {
         let mut rings: [Option<SeenRing>; 4] = Default::default();
         for (kind, (seen, ring)) in rings.iter_mut().zip(&slot.rings).enumerate() {
             let kernel_writes = kind == RingKind::Rx as usize || kind == RingKind::Completion as usize;
-            *seen = ring.as_ref().map(|ring| SeenRing {
-                producer: ring.producer(),
-                consumer: ring.consumer(),
-                flags: ring.flags(),
-                entries: if kernel_writes { ring.pending() } else { Vec::new() },
+            *seen = ring.as_ref().map(|ring| {
+                let entries = if kernel_writes { ring.pending() } else { Vec::new() };
+                SeenRing { entries, ..Self::look_at_words(ring) }
             });
         }
         SeenSocket { rings, statistics }
+    }
+
+    fn look_at_words(ring: &Ring) -> SeenRing {
+        let (producer, consumer) = (ring.producer(), ring.consumer());
+        SeenRing { producer, consumer, flags: ring.flags(), entries: Vec::new() }
     }
 
     /// Where a UMEM differs from the other player's first, and some bytes of both.

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use xsk::backend::Mapping;
 use xsk_core::abi::{Pod, xdp_desc, xdp_ring_offset};
 
+use super::op::Word;
+
 /// An entry of either size: address, length, options.
 pub(crate) type Entry = (u64, u32, u32);
 
@@ -24,6 +26,10 @@ impl Ring {
         Self { mapping, offsets, entries, size }
     }
 
+    pub(crate) fn entries(&self) -> u32 {
+        self.entries
+    }
+
     fn word(&self, offset: u64) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset as usize + 4 <= self.mapping.len());
         // SAFETY: in bounds and aligned (asserted), lives as long as the mapping, and is only ever accessed atomically.
@@ -40,6 +46,16 @@ impl Ring {
 
     pub(crate) fn flags(&self) -> u32 {
         self.word(self.offsets.flags).load(Ordering::Relaxed)
+    }
+
+    /// Writes into a word: an index is moved, flags are replaced.
+    pub(crate) fn corrupt(&self, word: Word, by: u32) {
+        let (offset, base) = match word {
+            Word::Producer => (self.offsets.producer, self.producer()),
+            Word::Consumer => (self.offsets.consumer, self.consumer()),
+            Word::Flags => (self.offsets.flags, 0),
+        };
+        self.word(offset).store(base.wrapping_add(by), Ordering::Release);
     }
 
     fn slot<T>(&self, index: u32) -> NonNull<T> {
@@ -78,7 +94,7 @@ impl Ring {
         (0..count).map(|i| self.read(consumer.wrapping_add(i))).collect()
     }
 
-    fn read(&self, index: u32) -> Entry {
+    pub(crate) fn read(&self, index: u32) -> Entry {
         if self.size == 8 {
             // SAFETY: a slot (checked by `slot`); the kernel moves within the calls of this thread only.
             (unsafe { self.slot::<u64>(index).read() }, 0, 0)

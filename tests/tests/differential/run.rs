@@ -1,6 +1,7 @@
 //! Many histories, on several threads at once: Linux takes its time to close sockets, and threads wait side by side.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use proptest::test_runner::{
 };
 use xsk_veth::Namespace;
 
-use super::check::on_both;
+use super::check::{Divergence, on_both};
 use super::generate;
 use super::net::LinuxNets;
 use super::op::History;
@@ -20,7 +21,7 @@ use super::tally::Tally;
 /// How often a history is tried before it counts as one that diverges: what is the machine's business does not come twice.
 const TRIES: usize = 3;
 /// For all that shrinks a divergence.
-const SHRINK_TIME: Duration = Duration::from_secs(120);
+const SHRINK_TIME: Duration = Duration::from_secs(60);
 
 /// What to run.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +103,7 @@ pub(crate) fn run(extent: Extent, config: &Config) -> Result<Tally, String> {
                     Some(seed) => *seed,
                     None => Seed::new(extent.seed, number - kept.len() as u64),
                 };
-                if let Err(why) = try_history(&nets, &seed.history(), &mut tally) {
+                if let Err(why) = try_history(&nets, &seed.history(), TRIES, &mut tally) {
                     shared.found(Found { number, seed, why });
                 }
             }
@@ -110,8 +111,7 @@ pub(crate) fn run(extent: Extent, config: &Config) -> Result<Tally, String> {
         })
     };
     let tallies: Vec<_> = std::thread::scope(|scope| {
-        let workers: Vec<_> =
-            (0..extent.workers).map(|worker| scope.spawn(move || work(worker))).collect();
+        let workers: Vec<_> = (0..extent.workers).map(|worker| scope.spawn(move || work(worker))).collect();
         workers.into_iter().map(|worker| worker.join()).collect()
     });
     let mut tally = Tally::default();
@@ -172,11 +172,16 @@ impl Shared {
 }
 
 /// A history that diverges each time.
-fn try_history(nets: &LinuxNets, history: &History, tally: &mut Tally) -> Result<(), String> {
+fn try_history(nets: &LinuxNets, history: &History, tries: usize, tally: &mut Tally) -> Result<(), String> {
     let mut last = None;
-    for _ in 0..TRIES {
+    for _ in 0..tries {
         let mut counts = Tally::default();
-        match on_both(nets, history, &mut counts) {
+        let attempt = AssertUnwindSafe(|| on_both(nets, history, &mut counts));
+        let result = catch_unwind(attempt).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            Err(Divergence::panic(text.or(panic.downcast_ref::<&str>().copied()).unwrap_or_default()))
+        });
+        match result {
             Ok(()) => {
                 *tally += counts;
                 if let Some(why) = last {
@@ -190,6 +195,23 @@ fn try_history(nets: &LinuxNets, history: &History, tally: &mut Tally) -> Result
     last.map_or(Ok(()), Err)
 }
 
+/// One history, in a namespace of its own.
+pub(crate) fn alone(history: &History) -> Result<(), String> {
+    let namespace = Namespace::new().expect("a namespace");
+    namespace.clone().run(|| {
+        pin(0);
+        let mut tally = Tally::default();
+        try_history(&LinuxNets::new(namespace), history, TRIES, &mut tally)?;
+        // What is left out says nothing.
+        let operations = history.ops.len() as u64;
+        if tally.operations == operations {
+            Ok(())
+        } else {
+            Err(format!("of {operations} operations: {tally}"))
+        }
+    })
+}
+
 /// Makes what was found small, and keeps its seed.
 fn shrink(found: Found, config: &Config) -> String {
     let Found { number, seed, why } = found;
@@ -201,18 +223,19 @@ fn shrink(found: Found, config: &Config) -> String {
         let mut runner = seed.runner(Config {
             failure_persistence: None,
             max_shrink_time: SHRINK_TIME.as_millis() as u32,
-            max_shrink_iters: u32::MAX,
+            max_shrink_iters: u32::MAX - 1,
             ..config.clone()
         });
         let tree = generate::history().new_tree(&mut runner).expect("a history");
         runner.run_one(tree, |history| {
-            try_history(&nets, &history, &mut Tally::default()).map_err(TestCaseError::fail)
+            try_history(&nets, &history, 1, &mut Tally::default()).map_err(TestCaseError::fail)
         })
     });
     let header = format!("history {number}, seed {seed}: {why}");
     match shrunk {
         Err(TestError::Fail(why, history)) => {
-            if let (Some(mut file), Ok(seed)) = (config.failure_persistence.clone(), seed.to_string().parse()) {
+            if let (Some(mut file), Ok(seed)) = (config.failure_persistence.clone(), seed.to_string().parse())
+            {
                 file.save_persisted_failure2(None, seed, &history);
             }
             format!("{header}\nshrunk: {why}\nin the history {history:#?}")

@@ -4,6 +4,23 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
 
+use super::reachable;
+
+/// What came on RX rings.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) descriptors: u64,
+    /// With `XDP_PKT_CONTD`.
+    pub(crate) continued: u64,
+}
+
+impl AddAssign for Received {
+    fn add_assign(&mut self, other: Self) {
+        self.descriptors += other.descriptors;
+        self.continued += other.continued;
+    }
+}
+
 /// Counts of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -16,8 +33,9 @@ pub(crate) struct Tally {
     pub(crate) refused: BTreeMap<&'static str, u64>,
     /// Answers by call and errno, 0 for success.
     pub(crate) answers: BTreeMap<(&'static str, i32), u64>,
-    /// Descriptors on the RX rings that were open at the end, and frames that came to a stack.
-    pub(crate) received: u64,
+    /// Descriptors that came on the RX rings, those among them that are not the last of their packet, and frames that came to
+    /// a stack.
+    pub(crate) received: Received,
     pub(crate) passed: u64,
     /// Divergences that did not come again when their history was repeated.
     pub(crate) once: Vec<String>,
@@ -47,20 +65,19 @@ impl fmt::Display for Tally {
             f,
             "{histories} histories, {operations} operations, {after_bind} of them after a successful bind"
         )?;
-        writeln!(f, "{} descriptors received, {} frames passed to a stack", self.received, self.passed)?;
+        let Received { descriptors, continued } = self.received;
+        writeln!(
+            f,
+            "{descriptors} descriptors received, {continued} of them followed by more of their packet; {} frames passed to a stack",
+            self.passed
+        )?;
         for (reason, count) in &self.refused {
             writeln!(f, "not done, {count} times: {reason}")?;
         }
         for divergence in &self.once {
             writeln!(f, "did not come again: {divergence}")?;
         }
-        for ((call, errno), count) in &self.answers {
-            let name = match errno {
-                0 => "ok".to_owned(),
-                errno => xsk_veth::Errno(*errno).to_string(),
-            };
-            writeln!(f, "{count:>10}  {call}: {name}")?;
-        }
+        f.write_str(&reachable::check(*histories, &self.answers).0)?;
         Ok(())
     }
 }

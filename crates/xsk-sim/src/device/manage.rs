@@ -169,37 +169,51 @@ impl Kernel {
     }
 
     pub(crate) fn set_mtu(&mut self, id: Id<Device>, mtu: u32) -> Sys<()> {
-        const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65535;
-        let device = &self.devices[id];
-        let limited = match device.kind {
-            Kind::Veth { peer: Some(peer) } => match self.program_of(peer) {
-                Some((program, Mode::Native)) => !self.programs[program].frags,
-                _ => false,
-            },
-            _ => false,
+        const MIN: u32 = 68;
+        const MAX: u32 = 65535;
+        // While the other end has a native program, it alone says what is too long (`drivers/net/veth.c:veth_xdp_set`).
+        let peer = match self.devices[id].kind {
+            Kind::Veth { peer } => peer,
+            Kind::Loopback | Kind::Wire => None,
         };
-        if !MTU_RANGE.contains(&mtu) || (limited && mtu > crate::xdp::VETH_MTU_MAX) {
+        let max = match peer.and_then(|peer| self.program_of(peer)) {
+            Some((program, Mode::Native)) if self.programs[program].frags => crate::xdp::VETH_MTU_MAX_FRAGS,
+            Some((_, Mode::Native)) => crate::xdp::VETH_MTU_MAX,
+            _ => MAX,
+        };
+        if !(MIN..=max).contains(&mtu) {
             return errno(EINVAL);
         }
         self.devices[id].mtu = mtu;
         Ok(())
     }
 
-    /// The device leaves: its sockets die, its link is detached.
-    pub(crate) fn unregister(&mut self, id: Id<Device>) {
+    /// The device leaves: its sockets die, and nobody finds it any more. False if it had left before.
+    fn leave(&mut self, id: Id<Device>) -> bool {
         if self.devices[id].gone {
-            return;
+            return false;
         }
         self.free_waiting(id);
         self.unbind_sockets(id);
         self.note(None, Some(id), || What::Device { state: DeviceState::Gone });
-        let device = &mut self.devices[id];
-        device.gone = true;
-        if let Some(attached) = device.xdp.take()
+        self.devices[id].gone = true;
+        true
+    }
+
+    /// As well, its link is detached.
+    fn unregister(&mut self, id: Id<Device>) {
+        if self.leave(id)
+            && let Some(attached) = self.devices[id].xdp.take()
             && let Some(link) = self.links.get_mut(attached.link)
         {
             link.device = None;
         }
+    }
+
+    /// `net/core/dev.c:dev_change_net_namespace`: the device goes down, and keeps its program.
+    pub(crate) fn move_away(&mut self, id: Id<Device>) {
+        self.set_up(id, false);
+        self.leave(id);
     }
 
     /// `ip link del`: a veth takes its peer with it.

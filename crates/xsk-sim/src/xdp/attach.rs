@@ -35,6 +35,8 @@ pub(crate) struct Link {
 
 /// The largest MTU of a veth's peer for programs that take no fragments.
 pub(crate) const VETH_MTU_MAX: u32 = 3506;
+/// As well for those that take them: `MAX_SKB_FRAGS` pages more.
+pub(crate) const VETH_MTU_MAX_FRAGS: u32 = VETH_MTU_MAX + 17 * 4096;
 
 impl Kernel {
     /// `BPF_LINK_CREATE` (`net/core/dev.c:bpf_xdp_link_attach`, `dev_xdp_attach`).
