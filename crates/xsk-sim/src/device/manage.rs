@@ -189,7 +189,7 @@ impl Kernel {
     }
 
     /// The device leaves: its sockets die, and nobody finds it any more. False if it had left before.
-    fn leave(&mut self, id: Id<Device>) -> bool {
+    fn take_leave(&mut self, id: Id<Device>) -> bool {
         if self.devices[id].gone {
             return false;
         }
@@ -202,7 +202,7 @@ impl Kernel {
 
     /// As well, its link is detached.
     fn unregister(&mut self, id: Id<Device>) {
-        if self.leave(id)
+        if self.take_leave(id)
             && let Some(attached) = self.devices[id].xdp.take()
             && let Some(link) = self.links.get_mut(attached.link)
         {
@@ -213,7 +213,7 @@ impl Kernel {
     /// `net/core/dev.c:dev_change_net_namespace`: the device goes down, and keeps its program.
     pub(crate) fn move_away(&mut self, id: Id<Device>) {
         self.set_up(id, false);
-        self.leave(id);
+        self.take_leave(id);
     }
 
     /// `ip link del`: a veth takes its peer with it.
