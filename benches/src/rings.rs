@@ -2,7 +2,6 @@
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use xsk::backend::{Backend, Handle, Mapping, PageSize};
@@ -113,7 +112,7 @@ impl RingTier {
 
 impl User for RingTier {
     fn socket(&self) -> Handle {
-        Handle(self.rx.fd().as_raw_fd())
+        self.rx.fd().handle()
     }
 
     #[inline(always)]
