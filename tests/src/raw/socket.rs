@@ -5,7 +5,7 @@ use std::time::Duration;
 use xsk::backend::{Backend, Handle, Mapping, PageSize, Poll, PollEvents, RedirectProgram};
 use xsk_core::abi::{
     AF_XDP, Pod, SOL_XDP, XDP_COPY, XDP_MMAP_OFFSETS, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_RX_RING,
-    XDP_STATISTICS, XDP_TX_RING, XDP_UMEM_COMPLETION_RING, XDP_UMEM_FILL_RING,
+    XDP_SHARED_UMEM, XDP_STATISTICS, XDP_TX_RING, XDP_UMEM_COMPLETION_RING, XDP_UMEM_FILL_RING,
     XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, XDP_UMEM_REG, sockaddr_xdp, xdp_desc,
     xdp_mmap_offsets, xdp_statistics, xdp_umem_reg,
 };
@@ -122,6 +122,14 @@ impl RawSocket {
             }
         }
         EBUSY
+    }
+
+    /// A socket on the queue of another, with RX and TX ring.
+    pub fn share(world: &dyn World, with: &Self, end: End) -> Self {
+        let mut socket = Self::new(&world.kernel());
+        socket.make_rings(&Setup { rx: 4, tx: 8, fill: 0, completion: 0, ..Setup::default() });
+        assert_eq!(socket.bind_to(world.index(end), 0, XDP_SHARED_UMEM, with.handle.0 as u32), 0);
+        socket
     }
 
     /// As [`open`](Self::open), and a program that redirects to it in slot 0 of a map.

@@ -16,17 +16,10 @@ rules! {
     s9_3_closing_completes_a_packet_without_an_end;
 }
 
-fn sharer(world: &dyn World, with: &RawSocket, end: End) -> RawSocket {
-    let mut socket = RawSocket::new(&world.kernel());
-    socket.make_rings(&Setup { rx: 4, tx: 8, fill: 0, completion: 0, ..Setup::default() });
-    assert_eq!(socket.bind_to(world.index(end), 0, XDP_SHARED_UMEM, with.handle.0 as u32), 0);
-    socket
-}
-
 fn s9_1_counters_of_a_shared_queue(world: &dyn World) {
     let setup = Setup { end: End::B, ..Setup::default() };
     let owner = RawSocket::open_receiver(world, &setup);
-    let sharer = sharer(world, &owner, End::B);
+    let sharer = RawSocket::share(world, &owner, End::B);
     world.send(End::A, &frame(60, 1));
     let (one, two) = (owner.statistics(), sharer.statistics());
     assert_eq!((one.rx_dropped, two.rx_dropped), (1, 0));
@@ -35,7 +28,7 @@ fn s9_1_counters_of_a_shared_queue(world: &dyn World) {
 
 fn s9_1_completions_of_sharers_are_common(world: &dyn World) {
     let owner = RawSocket::open(world, &Setup::default());
-    let sharer = sharer(world, &owner, End::A);
+    let sharer = RawSocket::share(world, &owner, End::A);
     sharer.tx().push([xdp_desc { addr: 0x3000, len: 60, options: 0 }]);
     assert_eq!(sharer.kick(), 0);
     assert_eq!(owner.completion().pop_all::<u64>(), [0x3000]);
@@ -43,7 +36,7 @@ fn s9_1_completions_of_sharers_are_common(world: &dyn World) {
 
 fn s9_2_sharers_outlive_the_owner(world: &dyn World) {
     let mut owner = RawSocket::open(world, &Setup::default());
-    let sharer = sharer(world, &owner, End::A);
+    let sharer = RawSocket::share(world, &owner, End::A);
     let memory = owner.memory.take();
     drop(owner);
     world.kernel().sleep(Duration::from_millis(200));
@@ -96,7 +89,7 @@ fn s9_5_what_waits_at_close_is_left(world: &dyn World) {
 
 fn s9_3_closing_completes_a_packet_without_an_end(world: &dyn World) {
     let owner = RawSocket::open(world, &Setup::default());
-    let sharer = sharer(world, &owner, End::A);
+    let sharer = RawSocket::share(world, &owner, End::A);
     sharer.tx().push([0x1000, 0x2000].map(|addr| xdp_desc { addr, len: 60, options: 1 }));
     assert_eq!(sharer.kick(), 0);
     drop(sharer);
