@@ -10,6 +10,8 @@ const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_MAP_GET_FD_BY_ID: libc::c_int = 14;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
@@ -98,11 +100,51 @@ pub fn forward(from: u32, to: u32) -> io::Result<OwnedFd> {
         instruction(0x85, 0, BPF_FUNC_REDIRECT),
         instruction(0x95, 0, 0),
     ];
-    let program = load_type(BPF_PROG_TYPE_SCHED_CLS, &instructions, 0)?;
+    at_stack(from, &instructions)
+}
+
+/// Notes the mark of every packet that the stack of an interface gets in a [`counter`], for as long as the result is open.
+pub fn see_mark(ifindex: u32, counter: &impl AsFd) -> io::Result<OwnedFd> {
+    // In struct __sk_buff.
+    const MARK: u64 = 8 << 16;
+    const VALUE_IN_MAP: u8 = 2;
+    let instructions = [
+        instruction(0x61, 1 << 4 | 2, 0) | MARK, // r2 = mark
+        instruction(0x18, VALUE_IN_MAP << 4 | 1, counter.as_fd().as_raw_fd()), // r1 = counter
+        0,
+        instruction(0x7b, 2 << 4 | 1, 0), // *r1 = r2
+        instruction(0xb7, 0, -1),         // TCX_NEXT
+        instruction(0x95, 0, 0),
+    ];
+    at_stack(ifindex, &instructions)
+}
+
+/// Runs a program on what the stack of an interface gets.
+fn at_stack(ifindex: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
+    let program = load_type(BPF_PROG_TYPE_SCHED_CLS, instructions, 0)?;
     // Program, interface, attach type, flags, and where among others.
-    let mut attribute = [program.as_raw_fd() as u32, from, BPF_TCX_INGRESS, 0, 0, 0, 0, 0];
+    let mut attribute = [program.as_raw_fd() as u32, ifindex, BPF_TCX_INGRESS, 0, 0, 0, 0, 0];
     // SAFETY: the struct of BPF_LINK_CREATE for tcx, without addresses.
     unsafe { bpf(BPF_LINK_CREATE, &mut attribute) }
+}
+
+/// The id of a map.
+pub fn map_id(map: i32) -> io::Result<u32> {
+    // The start of struct bpf_map_info: type and id.
+    let mut info = [0_u32; 2];
+    let address = info.as_mut_ptr().expose_provenance() as u64;
+    // Descriptor, length, and address in two words.
+    let mut attribute = [map as u32, size_of_val(&info) as u32, address as u32, (address >> 32) as u32];
+    // SAFETY: the struct of BPF_OBJ_GET_INFO_BY_FD; the address is of so many bytes that live through the call.
+    unsafe { bpf_call(BPF_OBJ_GET_INFO_BY_FD, &mut attribute) }?;
+    Ok(info[1])
+}
+
+/// The map of an id.
+pub fn map_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut attribute = [id, 0, 0];
+    // SAFETY: the struct of BPF_MAP_GET_FD_BY_ID, without addresses.
+    unsafe { bpf(BPF_MAP_GET_FD_BY_ID, &mut attribute) }
 }
 
 /// Loads an XDP program of these instructions. `frags`: it takes packets of several buffers.

@@ -56,6 +56,10 @@ impl Ring {
         self.word(self.offsets.flags).load(Ordering::Relaxed)
     }
 
+    pub fn set_flags(&self, flags: u32) {
+        self.word(self.offsets.flags).store(flags, Ordering::Relaxed);
+    }
+
     fn slot<T>(&self, index: u32) -> NonNull<T> {
         assert_eq!(size_of::<T>(), self.entry_size);
         let slot = (index & (self.entries - 1)) as usize;

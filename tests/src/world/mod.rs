@@ -204,6 +204,9 @@ pub trait World: Debug {
     /// Sets the number of queues of an end, receive and transmit; the errno.
     fn set_queues(&self, end: End, rx: u32, tx: u32) -> i32;
 
+    /// Received packets that the driver of an end, or a program of it, dropped.
+    fn dropped(&self, end: End) -> u64;
+
     /// Deletes the pair.
     fn remove(&self);
 

@@ -181,6 +181,10 @@ impl World for SimWorld {
         errno(self.device(end).set_queues(rx, tx))
     }
 
+    fn dropped(&self, end: End) -> u64 {
+        self.device(end).dropped().0
+    }
+
     fn remove(&self) {
         self.a.remove();
     }

@@ -208,6 +208,14 @@ impl World for VethWorld {
         veth_errno(self.with(end, |end| end.set_channels(rx, tx)))
     }
 
+    fn dropped(&self, end: End) -> u64 {
+        let file = fs::read_to_string("/proc/thread-self/net/dev").expect("counters");
+        let start = format!("{}:", self.names[end as usize]);
+        let counters = file.lines().find_map(|line| line.trim().strip_prefix(&start)).expect("the device");
+        // Bytes, packets, errors, drops.
+        counters.split_whitespace().nth(3).and_then(|count| count.parse().ok()).expect("a count")
+    }
+
     fn remove(&self) {
         self.with(End::A, VethEnd::delete).expect("a pair to delete");
     }

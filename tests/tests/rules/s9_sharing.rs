@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use xsk::backend::RedirectProgram;
-use xsk_core::abi::{XDP_RX_RING, XDP_SHARED_UMEM, XDP_TX_RING, XDP_UMEM_PGOFF_COMPLETION_RING, xdp_desc};
+use xsk_core::abi::{XDP_RX_RING, XDP_TX_RING, XDP_UMEM_PGOFF_COMPLETION_RING, xdp_desc};
 use xsk_core::errno::EBUSY;
 
 use xsk_tests::raw::{RawSocket, Ring, Setup, frame};

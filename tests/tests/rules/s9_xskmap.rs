@@ -5,10 +5,10 @@ use xsk_tests::raw::{RawSocket, errno};
 use xsk_tests::world::World;
 
 rules! {
-    s9_1_update_and_delete;
+    s9_1_2_update_and_delete;
 }
 
-fn s9_1_update_and_delete(world: &dyn World) {
+fn s9_1_2_update_and_delete(world: &dyn World) {
     let kernel = world.kernel();
     assert_eq!(errno(kernel.xskmap_create(0)), EINVAL);
     let map = kernel.xskmap_create(4).unwrap();
