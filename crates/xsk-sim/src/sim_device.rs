@@ -186,7 +186,7 @@ impl SimDevice {
         self.with(|kernel, id| kernel.move_away(id));
     }
 
-    /// Frames that its driver or XDP dropped: received, and to be sent.
+    /// Frames that its driver dropped: received, and to be sent.
     pub fn dropped(&self) -> (u64, u64) {
         self.with(|kernel, id| (kernel.devices[id].rx_dropped, kernel.devices[id].tx_dropped))
     }

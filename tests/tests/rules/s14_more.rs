@@ -3,7 +3,7 @@
 use xsk::backend::{DriverFeatures, RedirectProgram};
 use xsk::config::XdpFlags;
 use xsk_tests::raw::{RawSocket, Setup, errno, frame};
-use xsk_tests::world::{End, Program, World, XDP_PASS, is_native};
+use xsk_tests::world::{End, Program, World, XDP_DROP, XDP_PASS, is_native};
 
 rules! {
     s14_2_3_a_link_follows_its_device;
@@ -87,4 +87,9 @@ fn s14_3_11_failed_redirects_are_counted(world: &dyn World) {
     assert_eq!(socket.statistics().rx_dropped, 1);
     let counted = world.dropped(End::B) - before;
     assert_eq!(counted, u64::from(is_native(world)), "in native mode only");
+    // What a program drops is no failure.
+    socket.detach();
+    socket.attach(world, End::B, |map| world.program(Program::Verdict(XDP_DROP), map));
+    world.send(End::A, &frame(60, 1));
+    assert_eq!(world.dropped(End::B) - before, counted);
 }

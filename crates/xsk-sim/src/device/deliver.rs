@@ -16,12 +16,16 @@ impl Kernel {
             _ => 0,
         };
         skb.queue = queue;
+        if self.programs[program].frags {
+            // The program gets a copy (net/core/skbuff.c:skb_pp_cow_data); the packet itself is freed.
+            self.orphan(&mut skb);
+        }
         let verdict = self.run_program(program, device, &mut skb);
         let Verdict::Socket(socket) = verdict else {
             return self.leave(device, Mode::Skb, verdict, skb);
         };
         if let Err(failure) = self.generic_receive(socket, device, queue, &skb.data) {
-            self.devices[device].rx_dropped += 1;
+            // The device does not count it.
             self.note_drop(device, skb.data.len(), failure.into());
         }
         skb.data.end();
@@ -41,7 +45,6 @@ impl Kernel {
             }
             (Verdict::Device(to), Mode::Native) => self.native_tx(to, skb),
             (Verdict::Drop | Verdict::Socket(_), _) => {
-                self.devices[device].rx_dropped += 1;
                 self.note_drop(device, skb.data.len(), DropCause::Program);
                 self.free_skb(skb);
             }

@@ -85,6 +85,9 @@ impl DeviceConfig {
     }
 }
 
+/// The largest MTU there is (`include/uapi/linux/if_ether.h:ETH_MAX_MTU`).
+pub(crate) const MTU_MAX: u32 = 65535;
+
 impl Kernel {
     pub(crate) fn add_device(&mut self, name: &str, kind: Kind, config: &DeviceConfig) -> Sys<Id<Device>> {
         let valid = (1..=15).contains(&name.len()) && !name.contains(['/', ':', '\0', ' ']);
@@ -103,6 +106,7 @@ impl Kernel {
             tx_queues: config.tx_queues,
             max_queues: config.rx_queues.max(config.tx_queues),
             mtu: config.mtu,
+            max_mtu: MTU_MAX,
             up: config.up,
             gone: false,
             qdisc: config.qdisc,
@@ -170,40 +174,28 @@ impl Kernel {
 
     pub(crate) fn set_mtu(&mut self, id: Id<Device>, mtu: u32) -> Sys<()> {
         const MIN: u32 = 68;
-        const MAX: u32 = 65535;
-        // While the other end has a native program, it alone says what is too long (`drivers/net/veth.c:veth_xdp_set`).
-        let peer = match self.devices[id].kind {
-            Kind::Veth { peer } => peer,
-            Kind::Loopback | Kind::Wire => None,
-        };
-        let max = match peer.and_then(|peer| self.program_of(peer)) {
-            Some((program, Mode::Native)) if self.programs[program].frags => crate::xdp::VETH_MTU_MAX_FRAGS,
-            Some((_, Mode::Native)) => crate::xdp::VETH_MTU_MAX,
-            _ => MAX,
-        };
-        if !(MIN..=max).contains(&mtu) {
+        if !(MIN..=self.devices[id].max_mtu).contains(&mtu) {
             return errno(EINVAL);
         }
         self.devices[id].mtu = mtu;
         Ok(())
     }
 
-    /// The device leaves: its sockets die, and nobody finds it any more. False if it had left before.
-    fn take_leave(&mut self, id: Id<Device>) -> bool {
+    /// The device leaves: its sockets die, and nobody finds it any more.
+    fn take_leave(&mut self, id: Id<Device>) {
         if self.devices[id].gone {
-            return false;
+            return;
         }
         self.free_waiting(id);
         self.unbind_sockets(id);
         self.note(None, Some(id), || What::Device { state: DeviceState::Gone });
         self.devices[id].gone = true;
-        true
     }
 
     /// As well, its link is detached.
     fn unregister(&mut self, id: Id<Device>) {
-        if self.take_leave(id)
-            && let Some(attached) = self.devices[id].xdp.take()
+        self.take_leave(id);
+        if let Some(attached) = self.devices[id].xdp.take()
             && let Some(link) = self.links.get_mut(attached.link)
         {
             link.device = None;

@@ -8,6 +8,7 @@ mod xmit;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+pub(crate) use manage::MTU_MAX;
 pub use manage::{DeviceConfig, Qdisc};
 pub(crate) use napi::Softirq;
 pub(crate) use xmit::Xmit;
@@ -29,6 +30,8 @@ pub(crate) struct Device {
     /// Queues that it was made with.
     pub(crate) max_queues: u32,
     pub(crate) mtu: u32,
+    /// A program on a veth's other end limits it.
+    pub(crate) max_mtu: u32,
     pub(crate) up: bool,
     /// It was removed, or moved to another network namespace: nobody finds it any more.
     pub(crate) gone: bool,

@@ -3,7 +3,7 @@ use xsk::config::XdpFlags;
 use xsk_core::errno::{EBUSY, EEXIST, EINVAL, ENOLINK, ENOSPC, ENOTCONN, EOPNOTSUPP, ERANGE};
 
 use crate::arena::Id;
-use crate::device::{Device, Kind};
+use crate::device::{Device, Kind, MTU_MAX};
 use crate::error::{Sys, errno};
 use crate::kernel::{Kernel, Object};
 
@@ -65,6 +65,8 @@ impl Kernel {
                 return errno(EOPNOTSUPP);
             }
             self.check_native(device, program)?;
+            let max = if self.programs[program].frags { VETH_MTU_MAX_FRAGS } else { VETH_MTU_MAX };
+            self.limit_peer(device, max);
         }
         let link = self.links.insert(Link { device: Some(device), program });
         self.devices[device].xdp = Some(Attached { program, mode, link });
@@ -88,8 +90,18 @@ impl Kernel {
     /// The last handle of a link is closed: its program goes.
     pub(crate) fn close_link(&mut self, link: Id<Link>) {
         if let Some(Link { device: Some(device), .. }) = self.links.remove(link) {
-            self.devices[device].xdp = None;
+            if self.devices[device].xdp.take().is_some_and(|attached| attached.mode == Mode::Native) {
+                self.limit_peer(device, MTU_MAX);
+            }
             self.free_waiting(device);
+        }
+    }
+
+    /// The first native program of a veth limits the MTU of the other end; one that replaces it does not
+    /// (`drivers/net/veth.c:veth_xdp_set`).
+    fn limit_peer(&mut self, device: Id<Device>, max_mtu: u32) {
+        if let Kind::Veth { peer: Some(peer) } = self.devices[device].kind {
+            self.devices[peer].max_mtu = max_mtu;
         }
     }
 

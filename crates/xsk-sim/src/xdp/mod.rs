@@ -5,7 +5,7 @@ mod buff;
 mod map;
 mod program;
 
-pub(crate) use attach::{Attached, Link, Mode, VETH_MTU_MAX, VETH_MTU_MAX_FRAGS};
+pub(crate) use attach::{Attached, Link, Mode};
 pub use buff::{AdjustError, XdpBuff};
 pub(crate) use map::XskMap;
 pub use program::XdpAction;
