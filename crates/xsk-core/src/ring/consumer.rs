@@ -42,14 +42,14 @@ impl<S: Storage> Consumer<S> {
     /// Entries that wait, from memory if that suffices for `want`, otherwise from a fresh look at the producer index.
     ///
     /// Not capped at `want`. More entries may have arrived since; fewer never.
-    #[inline]
+    #[inline(always)]
     pub fn available(&mut self, want: u32) -> Result<u32, BrokenIndex> {
         let available = self.limit.wrapping_sub(self.own);
         if available >= want { Ok(available) } else { self.available_now() }
     }
 
     /// Entries that wait at this moment.
-    #[inline]
+    #[inline(always)]
     pub fn available_now(&mut self) -> Result<u32, BrokenIndex> {
         let peer = self.storage.load_producer(Order::ReadProducer);
         let available = peer.wrapping_sub(self.own);
@@ -63,7 +63,7 @@ impl<S: Storage> Consumer<S> {
     /// Takes as many entries as there are, up to `out.len()`, and gives their slots back at once.
     ///
     /// `take` stores an entry into an element, from the front; the other elements stay as they are. Returns how many.
-    #[inline]
+    #[inline(always)]
     pub fn consume<D>(
         &mut self,
         out: &mut [D],

@@ -143,28 +143,86 @@ impl<T: Copy, K> Storage for Mapped<T, K> {
     }
 
     #[inline(always)]
-    unsafe fn read_run<D>(&self, index: u32, out: &mut [D], mut take: impl FnMut(&mut D, T)) {
+    unsafe fn read_run<D>(&self, index: u32, out: &mut [D], take: impl FnMut(&mut D, T)) {
         let (first, until_end) = self.slot(index);
-        let (head, tail) = out.split_at_mut(until_end.min(out.len()));
-        for (run, slots) in [(head, first), (tail, self.slots)] {
-            for (i, item) in run.iter_mut().enumerate() {
-                // SAFETY: `i` stays before the end of the ring (head), or before `index`'s slot (tail: `out` is no
-                // longer than the capacity); the caller owns these slots, so nobody writes them.
-                take(item, unsafe { slots.add(i).read() });
-            }
+        if out.len() <= until_end {
+            // SAFETY: the slots from `first` to the end of the ring are more than that; the caller owns them.
+            unsafe { read(first, out, take) }
+        } else {
+            // SAFETY: the same contract, and `first` is `until_end` slots before the end.
+            unsafe { self.read_wrapped(first, until_end, out, take) }
         }
     }
 
     #[inline(always)]
-    unsafe fn write_run<D>(&self, index: u32, from: &[D], mut give: impl FnMut(&D) -> T) {
+    unsafe fn write_run<D>(&self, index: u32, from: &[D], give: impl FnMut(&D) -> T) {
         let (first, until_end) = self.slot(index);
+        if from.len() <= until_end {
+            // SAFETY: the slots from `first` to the end of the ring are more than that; the caller owns them.
+            unsafe { write(first, from, give) }
+        } else {
+            // SAFETY: the same contract, and `first` is `until_end` slots before the end.
+            unsafe { self.write_wrapped(first, until_end, from, give) }
+        }
+    }
+}
+
+/// A run that crosses the end of the ring is rare: once a lap. Its code stays out of the way of the others'.
+impl<T: Copy, K> Mapped<T, K> {
+    /// # Safety
+    /// That of [`Storage::read_run`], for a run that starts at `first`, `until_end` slots before the end.
+    #[cold]
+    #[inline(never)]
+    unsafe fn read_wrapped<D>(
+        &self,
+        first: NonNull<T>,
+        until_end: usize,
+        out: &mut [D],
+        mut take: impl FnMut(&mut D, T),
+    ) {
+        let (head, tail) = out.split_at_mut(until_end.min(out.len()));
+        for (run, slots) in [(head, first), (tail, self.slots)] {
+            // SAFETY: the head is no more than `until_end`; the tail ends before `first`, as no run is longer than the ring.
+            unsafe { read(slots, run, &mut take) }
+        }
+    }
+
+    /// # Safety
+    /// That of [`Storage::write_run`], for a run that starts at `first`, `until_end` slots before the end.
+    #[cold]
+    #[inline(never)]
+    unsafe fn write_wrapped<D>(
+        &self,
+        first: NonNull<T>,
+        until_end: usize,
+        from: &[D],
+        mut give: impl FnMut(&D) -> T,
+    ) {
         let (head, tail) = from.split_at(until_end.min(from.len()));
         for (run, slots) in [(head, first), (tail, self.slots)] {
-            for (i, item) in run.iter().enumerate() {
-                // SAFETY: as in `read_run`: in bounds, and the caller owns these slots, so nobody reads or writes them.
-                unsafe { slots.add(i).write(give(item)) };
-            }
+            // SAFETY: as in `read_wrapped`.
+            unsafe { write(slots, run, &mut give) }
         }
+    }
+}
+
+/// # Safety
+/// The slots from `first` on, as many as `out` has elements, are one after the other in memory and the caller's.
+#[inline(always)]
+unsafe fn read<T: Copy, D>(first: NonNull<T>, out: &mut [D], mut take: impl FnMut(&mut D, T)) {
+    for (i, item) in out.iter_mut().enumerate() {
+        // SAFETY: an element for each slot, so that it is one of the caller's.
+        take(item, unsafe { first.add(i).read() });
+    }
+}
+
+/// # Safety
+/// As [`read`], for the elements of `from`.
+#[inline(always)]
+unsafe fn write<T: Copy, D>(first: NonNull<T>, from: &[D], mut give: impl FnMut(&D) -> T) {
+    for (i, item) in from.iter().enumerate() {
+        // SAFETY: an element for each slot, so that it is one of the caller's.
+        unsafe { first.add(i).write(give(item)) };
     }
 }
 

@@ -54,14 +54,14 @@ impl<S: Storage> Producer<S> {
     /// Free slots, from memory if that suffices for `want`, otherwise from a fresh look at the consumer index.
     ///
     /// Not capped at `want`. More slots may have become free since; fewer never.
-    #[inline]
+    #[inline(always)]
     pub fn free(&mut self, want: u32) -> Result<u32, BrokenIndex> {
         let free = self.limit.wrapping_sub(self.own);
         if free >= want { Ok(free) } else { self.free_now() }
     }
 
     /// Free slots at this moment.
-    #[inline]
+    #[inline(always)]
     pub fn free_now(&mut self) -> Result<u32, BrokenIndex> {
         let peer = self.storage.load_consumer(Order::ReadConsumer);
         if self.own.wrapping_sub(peer) > self.capacity {
@@ -74,7 +74,7 @@ impl<S: Storage> Producer<S> {
     /// Puts all of `items` into the ring and publishes them at once, or nothing if they do not all fit.
     ///
     /// Returns how many were put: `items.len()` or 0. `give` makes the entry of an item. An empty slice touches nothing.
-    #[inline]
+    #[inline(always)]
     pub fn produce<D>(&mut self, items: &[D], give: impl FnMut(&D) -> S::Slot) -> Result<u32, BrokenIndex> {
         let Ok(count) = u32::try_from(items.len()) else { return Ok(0) };
         if count == 0 || self.free(count)? < count {
@@ -89,7 +89,7 @@ impl<S: Storage> Producer<S> {
     }
 
     /// Puts as many of `items` into the ring as fit, from the front, and publishes them at once. Returns how many.
-    #[inline]
+    #[inline(always)]
     pub fn produce_some<D>(
         &mut self,
         items: &[D],

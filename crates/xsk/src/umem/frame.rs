@@ -3,12 +3,14 @@
 use std::borrow::{Borrow, BorrowMut};
 use std::fmt;
 use std::io::{self, IoSlice, Write};
+use std::mem::offset_of;
 use std::ops::{Deref, DerefMut};
+use std::ptr;
 
 use xsk_core::abi::{XDP_PKT_CONTD, xdp_desc};
 
 /// How many bytes of a frame's headroom and data are in use.
-// The order of the fields, behind the address of a FrameDesc, is that of the kernel's descriptor: length, then options.
+// Its fields are those of a FrameDesc behind the address, so that a descriptor can show them as one.
 #[repr(C)]
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentLengths {
@@ -41,77 +43,93 @@ impl fmt::Debug for SegmentLengths {
 ///
 /// A descriptor is `Copy` and owns nothing: that a frame is handed over only once is the user's to see to, which is why
 /// handing it over is `unsafe`.
+// The kernel's descriptor is one field, so that it moves between a ring and this in one copy of 16 bytes.
 #[repr(C)]
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 pub struct FrameDesc {
-    addr: u64,
-    lengths: SegmentLengths,
+    desc: xdp_desc,
+    headroom: u32,
+    /// Always 0: so that the sixteen bytes behind the address are set at once.
+    _rest: u32,
 }
 
+const _: () = {
+    // `lengths` shows the tail of a FrameDesc as its lengths.
+    assert!(offset_of!(FrameDesc, desc) == 0 && offset_of!(xdp_desc, len) == LENGTHS);
+    assert!(offset_of!(xdp_desc, len) == LENGTHS + offset_of!(SegmentLengths, data));
+    assert!(offset_of!(xdp_desc, options) == LENGTHS + offset_of!(SegmentLengths, options));
+    assert!(offset_of!(FrameDesc, headroom) == LENGTHS + offset_of!(SegmentLengths, headroom));
+};
+
+/// Where the lengths are in a [`FrameDesc`].
+const LENGTHS: usize = 8;
+
 impl FrameDesc {
+    #[inline]
     pub(crate) fn at(addr: u64) -> Self {
-        Self { addr, lengths: SegmentLengths::default() }
+        Self { desc: xdp_desc { addr, len: 0, options: 0 }, headroom: 0, _rest: 0 }
     }
 
     /// Where the packet's data starts, as an offset in the UMEM (with unaligned chunks: base and offset, as the kernel has
     /// it).
     #[inline]
     pub fn addr(&self) -> usize {
-        self.addr as usize
+        self.desc.addr as usize
     }
 
     /// How many bytes are in use.
     #[inline]
     pub fn lengths(&self) -> &SegmentLengths {
-        &self.lengths
+        // SAFETY: these bytes of `self` are three u32 that are those of a SegmentLengths (asserted above); the result
+        // borrows `self`.
+        unsafe { &*ptr::from_ref(self).byte_add(LENGTHS).cast() }
     }
 
     /// The descriptor's options: `XDP_PKT_CONTD`, `XDP_TX_METADATA`.
     #[inline]
     pub fn options(&self) -> u32 {
-        self.lengths.options
+        self.desc.options
     }
 
     /// Sets the descriptor's options. The kernel refuses unknown bits when the frame is sent.
     #[inline]
     pub fn set_options(&mut self, options: u32) {
-        self.lengths.options = options;
+        self.desc.options = options;
     }
 
     /// Whether the packet continues in the next descriptor.
     #[inline]
     pub fn has_more_frames(&self) -> bool {
-        self.lengths.options & XDP_PKT_CONTD != 0
+        self.desc.options & XDP_PKT_CONTD != 0
     }
 
     #[inline]
     pub(crate) fn raw_addr(&self) -> u64 {
-        self.addr
+        self.desc.addr
     }
 
     /// The headroom's and the data's length.
     #[inline]
     pub(crate) fn lengths_mut(&mut self) -> (&mut u32, &mut u32) {
-        (&mut self.lengths.headroom, &mut self.lengths.data)
+        (&mut self.headroom, &mut self.desc.len)
     }
 
     #[inline]
     pub(crate) fn receive(&mut self, desc: xdp_desc) {
-        let xdp_desc { addr, len, options } = desc;
-        *self = Self { addr, lengths: SegmentLengths { data: len, options, headroom: 0 } };
+        *self = Self { desc, headroom: 0, _rest: 0 };
     }
 
     #[inline]
     pub(crate) fn transmit(&self) -> xdp_desc {
-        xdp_desc { addr: self.addr, len: self.lengths.data, options: self.lengths.options }
+        self.desc
     }
 }
 
 impl fmt::Debug for FrameDesc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FrameDesc")
-            .field("addr", &self.addr)
-            .field("lengths", &self.lengths)
+            .field("addr", &self.desc.addr)
+            .field("lengths", self.lengths())
             .field("options", &self.options())
             .finish()
     }
@@ -336,24 +354,17 @@ mod tests {
 
     #[test]
     fn a_descriptor_starts_with_the_kernels() {
-        const {
-            assert!(size_of::<FrameDesc>() == 24);
-            assert!(std::mem::offset_of!(FrameDesc, addr) == std::mem::offset_of!(xdp_desc, addr));
-            let lengths = std::mem::offset_of!(FrameDesc, lengths);
-            assert!(
-                lengths + std::mem::offset_of!(SegmentLengths, data) == std::mem::offset_of!(xdp_desc, len)
-            );
-            assert!(
-                lengths + std::mem::offset_of!(SegmentLengths, options)
-                    == std::mem::offset_of!(xdp_desc, options)
-            );
-        }
+        assert_eq!(size_of::<FrameDesc>(), 24);
         let mut desc = FrameDesc::at(5);
         desc.receive(xdp_desc { addr: 256, len: 60, options: 1 });
         assert!(desc.has_more_frames());
         assert_eq!(desc.transmit(), xdp_desc { addr: 256, len: 60, options: 1 });
         let shown = "FrameDesc { addr: 256, lengths: SegmentLengths { headroom: 0, data: 60 }, options: 1 }";
         assert_eq!(format!("{desc:?}"), shown);
+        let (headroom, data) = desc.lengths_mut();
+        (*headroom, *data) = (7, 9);
+        assert_eq!((desc.lengths().headroom(), desc.lengths().data(), desc.options()), (7, 9, 1));
+        assert_eq!(desc.lengths(), &SegmentLengths { data: 9, options: 1, headroom: 7 });
     }
 
     #[test]
