@@ -84,7 +84,7 @@ pub use background::Background;
 pub use device::{DeviceConfig, Qdisc};
 pub use error::{Crash, Unsupported, WouldBlockForever};
 pub use frames::{FrameError, FrameFault, Frames, Place};
-pub use profile::{InvalidTx, LaunchTime, Profile, TxPublish};
+pub use profile::{Basis, Profile, Row};
 pub use shared::ring;
 pub use sim_device::SimDevice;
 pub use sim_kernel::{SimKernel, Snapshot};

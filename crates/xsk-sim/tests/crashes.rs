@@ -3,9 +3,8 @@
 use xsk::backend::{Backend, RedirectProgram};
 use xsk::config::XdpFlags;
 use xsk_core::abi::{XDP_COPY, XDP_USE_SG, xdp_desc};
-use xsk_sim::Profile;
 use xsk_tests::raw::{RawSocket, Setup, frame};
-use xsk_tests::world::{End, Shape, SimWorld, World};
+use xsk_tests::world::{End, Shape, SimWorld};
 
 fn skb() -> SimWorld {
     SimWorld::new(XdpFlags::XDP_FLAGS_SKB_MODE, &Shape { lawful: false, ..Shape::new() })
@@ -66,16 +65,6 @@ fn a_fill_ring_that_never_ends() {
     socket.fill().set_producer(u32::MAX - 1);
     assert!(world.a.send(&frame(60, 1)).is_err());
     assert_eq!(world.kernel.take_crash().unwrap().rule, "net/xdp/xsk_buff_pool.c:__xp_alloc");
-}
-
-#[test]
-fn an_unbound_socket_in_a_map_of_5_10() {
-    let world = SimWorld::of(Profile::LINUX_5_10);
-    let mut socket = RawSocket::new(&world.kernel());
-    socket.make_rings(&on_b());
-    attach(&world, &mut socket);
-    assert!(world.a.send(&frame(60, 1)).is_err());
-    assert!(world.kernel.take_crash().is_some());
 }
 
 #[test]

@@ -3,7 +3,7 @@ use crate::kernel::{Event, Kernel};
 use crate::skb::Skb;
 use crate::socket::Socket;
 use crate::trace::DropCause;
-use crate::xdp::{Mode, Program, Verdict};
+use crate::xdp::{HEAD_MAX, Mode, Program, Verdict};
 
 use super::{Device, Kind, Softirq};
 
@@ -78,6 +78,12 @@ impl Kernel {
         // The program gets a copy, with more headroom; the packet itself is freed.
         self.orphan(&mut skb);
         skb.queue = queue;
+        let veth = matches!(self.devices[device].kind, Kind::Veth { .. });
+        if self.profile.native_takes_one_page && veth && skb.data.len() > HEAD_MAX {
+            self.devices[device].rx_dropped += 1;
+            self.note_drop(device, skb.data.len(), DropCause::Driver);
+            return self.give_skb(skb);
+        }
         let verdict = self.run_program(program, device, &mut skb);
         let Verdict::Socket(socket) = verdict else {
             return self.leave(device, Mode::Native, verdict, skb);

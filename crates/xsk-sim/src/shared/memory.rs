@@ -15,6 +15,14 @@ pub(crate) type ProducerRing<T> = KernelProducer<Mapped<T, Arc<Region>>>;
 /// The kernel half of a ring in memory that it shares with a user.
 pub(crate) type ConsumerRing<T> = KernelConsumer<Mapped<T, Arc<Region>>>;
 
+/// Where a kernel puts a ring.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RingShape {
+    pub(crate) offsets: xdp_ring_offset,
+    /// Its memory is a power of two of pages.
+    pub(crate) whole_blocks: bool,
+}
+
 /// The memory of a ring, for a user to map.
 #[derive(Debug, Clone)]
 pub(crate) struct RingMemory {
@@ -22,8 +30,13 @@ pub(crate) struct RingMemory {
 }
 
 impl RingMemory {
-    fn new<T: Copy>(offsets: &xdp_ring_offset, entries: u32) -> Option<(Self, Mapped<T, Arc<Region>>)> {
-        let region = Region::new(Mapped::<T, ()>::bytes(offsets, entries)).ok()?;
+    fn new<T: Copy>(shape: &RingShape, entries: u32) -> Option<(Self, Mapped<T, Arc<Region>>)> {
+        let offsets = &shape.offsets;
+        let mut bytes = Mapped::<T, ()>::bytes(offsets, entries);
+        if shape.whole_blocks {
+            bytes = bytes.checked_next_power_of_two()?;
+        }
+        let region = Region::new(bytes).ok()?;
         let keep = Arc::clone(&region);
         // SAFETY: the region is page aligned, lives as long as the Arc that the ring keeps, and gives out no references.
         let ring = unsafe { Mapped::new(region.as_ptr(), region.len(), offsets, entries, keep) }.ok()?;
@@ -57,20 +70,20 @@ impl RingMemory {
 
 /// Makes an RX or completion ring. `None` if there is not enough memory, or more entries than such rings have here.
 pub(crate) fn producer_ring<T: Copy>(
-    offsets: &xdp_ring_offset,
+    shape: &RingShape,
     entries: u32,
 ) -> Option<(RingMemory, ProducerRing<T>)> {
-    let (memory, ring) = RingMemory::new(offsets, entries)?;
+    let (memory, ring) = RingMemory::new(shape, entries)?;
     // SAFETY: a new ring: there is no other producer.
     Some((memory, unsafe { KernelProducer::new(ring) }))
 }
 
 /// Makes a fill or TX ring. `None` as for [`producer_ring`].
 pub(crate) fn consumer_ring<T: Copy>(
-    offsets: &xdp_ring_offset,
+    shape: &RingShape,
     entries: u32,
 ) -> Option<(RingMemory, ConsumerRing<T>)> {
-    let (memory, ring) = RingMemory::new(offsets, entries)?;
+    let (memory, ring) = RingMemory::new(shape, entries)?;
     // SAFETY: a new ring: there is no other consumer.
     Some((memory, unsafe { KernelConsumer::new(ring) }))
 }

@@ -6,4 +6,6 @@
 mod memory;
 pub mod ring;
 
-pub(crate) use memory::{ConsumerRing, ProducerRing, RingMemory, UmemMemory, consumer_ring, producer_ring};
+pub(crate) use memory::{
+    ConsumerRing, ProducerRing, RingMemory, RingShape, UmemMemory, consumer_ring, producer_ring,
+};

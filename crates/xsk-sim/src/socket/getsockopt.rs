@@ -52,7 +52,7 @@ impl Kernel {
                 put(out, &statistics.as_bytes()[..24])
             }
             XDP_MMAP_OFFSETS => {
-                let ring = self.profile.ring_offsets();
+                let ring = self.profile.ring_shape().offsets;
                 let offsets = xdp_mmap_offsets { rx: ring, tx: ring, fr: ring, cr: ring };
                 if out.len() >= 128 {
                     return put(out, offsets.as_bytes());

@@ -144,6 +144,11 @@ impl Socket {
         }
     }
 
+    /// No packet is built until some are freed (`net/core/sock.c:sock_alloc_send_pskb`).
+    pub(crate) fn send_buffer_is_full(&self) -> bool {
+        self.wmem >= u64::from(self.options.sndbuf)
+    }
+
     pub(crate) fn is_bound(&self) -> bool {
         self.state == State::Bound
     }

@@ -98,7 +98,7 @@ impl Kernel {
     }
 
     fn create_ring(&mut self, id: Id<Socket>, name: i32, entries: u32) -> Sys<()> {
-        let offsets = self.profile.ring_offsets();
+        let shape = self.profile.ring_shape();
         let socket = &mut self.sockets[id];
         if socket.state != State::Ready {
             return errno(EBUSY);
@@ -120,20 +120,20 @@ impl Kernel {
         let no_memory = Failure::Errno(ENOMEM);
         match name {
             XDP_RX_RING => {
-                let (memory, ring) = producer_ring(&offsets, entries).ok_or(no_memory)?;
+                let (memory, ring) = producer_ring(&shape, entries).ok_or(no_memory)?;
                 socket.rx = Some(RxRing { ring, memory, forged: false });
             }
             XDP_TX_RING => {
-                let (memory, ring) = consumer_ring(&offsets, entries).ok_or(no_memory)?;
-                memory.store_flags(&offsets, XDP_RING_NEED_WAKEUP);
+                let (memory, ring) = consumer_ring(&shape, entries).ok_or(no_memory)?;
+                memory.store_flags(&shape.offsets, XDP_RING_NEED_WAKEUP);
                 socket.tx = Some(TxRing { ring, memory, invalid: 0, empty: 0, forged: false });
             }
             XDP_UMEM_FILL_RING => {
-                let (memory, ring) = consumer_ring(&offsets, entries).ok_or(no_memory)?;
+                let (memory, ring) = consumer_ring(&shape, entries).ok_or(no_memory)?;
                 socket.fill = Some(FillRing { ring, memory, invalid: 0, empty: 0, forged: false });
             }
             _ => {
-                let (memory, ring) = producer_ring(&offsets, entries).ok_or(no_memory)?;
+                let (memory, ring) = producer_ring(&shape, entries).ok_or(no_memory)?;
                 socket.completion = Some(CompletionRing { ring, memory, hidden: None });
             }
         }

@@ -59,7 +59,7 @@ impl Kernel {
     #[inline]
     fn start(&mut self, id: Id<Socket>, route: Route, desc: xdp_desc) -> Sys<Built> {
         let socket = &mut self.sockets[id];
-        if socket.wmem >= u64::from(socket.options.sndbuf) {
+        if socket.send_buffer_is_full() {
             self.pools[route.pool].completion.ring.cancel(1);
             return errno(EAGAIN);
         }

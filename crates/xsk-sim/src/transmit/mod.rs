@@ -78,7 +78,6 @@ impl Kernel {
         let moved = tx.ring.taken() != before;
         let (publishes, wakes) = match self.profile.tx_publish {
             TxPublish::WhenMoved => (moved, moved),
-            TxPublish::WhenSent => (sent, sent),
             TxPublish::WhenEmpty => (false, sent),
         };
         if publishes {
@@ -102,6 +101,9 @@ impl Kernel {
             if skips && self.has_descriptor(id) {
                 // Old kernels look at what stops a pass before they look at the descriptor.
                 if budget == 0 {
+                    return errno(EAGAIN);
+                }
+                if self.profile.builds_before_reserving && self.sockets[id].send_buffer_is_full() {
                     return errno(EAGAIN);
                 }
                 if self.pools[route.pool].completion.ring.free(1) == 0 {

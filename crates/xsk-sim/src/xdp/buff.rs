@@ -27,7 +27,7 @@ const HEADROOM: usize = 256;
 /// Of the headroom, bytes that the kernel needs for itself (`sizeof(struct xdp_frame)`).
 const FRAME: usize = 40;
 /// Bytes of data that the page of a packet's head takes, behind the headroom and before `struct skb_shared_info`.
-const HEAD_MAX: usize = 4096 - HEADROOM - 320;
+pub(crate) const HEAD_MAX: usize = 4096 - HEADROOM - 320;
 const ETH_HLEN: usize = 14;
 const METADATA_MAX: usize = 252;
 

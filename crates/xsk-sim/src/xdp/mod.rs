@@ -6,6 +6,7 @@ mod map;
 mod program;
 
 pub(crate) use attach::{Attached, Link, Mode};
+pub(crate) use buff::HEAD_MAX;
 pub use buff::{AdjustError, XdpBuff};
 pub(crate) use map::XskMap;
 pub use program::XdpAction;

@@ -2,7 +2,8 @@
 //!
 //! What the default one does is tested where Linux can be asked as well, in the package of tests.
 
+mod page;
 mod receive;
+mod rows;
 mod sequences;
-mod set_up;
 mod transmit;

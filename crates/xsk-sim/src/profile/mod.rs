@@ -1,16 +1,20 @@
 //! What differs between kernels.
 //!
-//! A [`Profile`] is one column of the measured matrix of behaviours: a named kernel, and for each behaviour that user space
-//! can see and that changed, which one it has. The default is [`Profile::LINUX_6_18`], the one that is checked against a
-//! running kernel. Rows of the others were measured too, kernel by kernel; what is between the rows (an old kernel's
-//! behaviour that nobody asked about) is the default's.
+//! A [`Profile`] is a named kernel, and for each behaviour that user space can see and that changed, which one it has. The
+//! default is [`Profile::LINUX_6_18`], the one that is checked against a running kernel. The rows of the others say
+//! themselves how they are known ([`Profile::rows`]); what is between the rows (an old kernel's behaviour that nobody asked
+//! about) is the default's.
 
+mod rows;
+
+pub use rows::{Basis, Row};
 use xsk_core::abi::xdp_ring_offset;
+
+use crate::shared::RingShape;
 
 /// What the transmit pass does with a descriptor that it refuses (`net/xdp/xsk_queue.h:xskq_cons_read_desc`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InvalidTx {
+pub(crate) enum InvalidTx {
     /// Skips it and goes on; its frame never comes back.
     Skip,
     /// Takes it and ends the pass; its frame never comes back. What is left of its packet becomes a packet of its own.
@@ -21,20 +25,16 @@ pub enum InvalidTx {
 
 /// When the transmit pass publishes its consumer index, besides when the ring looks empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TxPublish {
+pub(crate) enum TxPublish {
     /// Only then.
     WhenEmpty,
-    /// At its end, if a packet was sent.
-    WhenSent,
     /// At its end, if it moved.
     WhenMoved,
 }
 
 /// How the kernel takes TX metadata that asks for a launch time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LaunchTime {
+pub(crate) enum LaunchTime {
     /// It does not know the flag.
     Unknown,
     /// With any length of metadata.
@@ -60,12 +60,16 @@ pub struct Profile {
     pub(crate) poll_sees_device_down: bool,
     pub(crate) sendmsg_checks_device_last: bool,
     pub(crate) maps_rings_of_bound: bool,
+    /// The memory of a ring is a power of two of pages, all of which may be mapped.
+    pub(crate) maps_whole_blocks: bool,
     pub(crate) has_sg: bool,
     pub(crate) clears_rx_options: bool,
     pub(crate) takes_empty_tx: bool,
     pub(crate) invalid_tx: InvalidTx,
     pub(crate) tx_publish: TxPublish,
     pub(crate) full_completion_is_error: bool,
+    /// The send buffer is looked at before the completion ring.
+    pub(crate) builds_before_reserving: bool,
     pub(crate) completion_clears_bit_0: bool,
     pub(crate) completion_written_at_reservation: bool,
     pub(crate) has_tx_metadata: bool,
@@ -80,6 +84,8 @@ pub struct Profile {
     pub(crate) failed_bind_keeps_sg: bool,
     pub(crate) short_sg_fill_crashes: bool,
     pub(crate) unbound_generic_crashes: bool,
+    /// A veth in native mode drops what does not fit a page.
+    pub(crate) native_takes_one_page: bool,
 }
 
 /// Bytes behind the data of a socket buffer's head: `sizeof(struct skb_shared_info)`, aligned.
@@ -101,12 +107,14 @@ impl Profile {
         poll_sees_device_down: true,
         sendmsg_checks_device_last: false,
         maps_rings_of_bound: true,
+        maps_whole_blocks: false,
         has_sg: true,
         clears_rx_options: true,
         takes_empty_tx: false,
         invalid_tx: InvalidTx::Complete,
         tx_publish: TxPublish::WhenMoved,
         full_completion_is_error: true,
+        builds_before_reserving: false,
         completion_clears_bit_0: true,
         completion_written_at_reservation: false,
         has_tx_metadata: true,
@@ -120,6 +128,7 @@ impl Profile {
         failed_bind_keeps_sg: true,
         short_sg_fill_crashes: true,
         unbound_generic_crashes: false,
+        native_takes_one_page: false,
     };
 
     /// Linux 7.3.4.
@@ -157,6 +166,7 @@ impl Profile {
         max_ring_entries: Some([1 << 17, 1 << 18]),
         busy_poll_needs_admin: true,
         maps_rings_of_bound: false,
+        maps_whole_blocks: true,
         has_sg: false,
         clears_rx_options: false,
         takes_empty_tx: true,
@@ -179,7 +189,9 @@ impl Profile {
         poll_sees_device_down: false,
         sendmsg_checks_device_last: true,
         headroom_reserve: 257,
+        builds_before_reserving: true,
         unbound_generic_crashes: true,
+        native_takes_one_page: true,
         ..Self::LINUX_6_1
     };
 
@@ -187,14 +199,11 @@ impl Profile {
     pub const ALL: [Self; 5] =
         [Self::LINUX_7_3, Self::LINUX_6_18, Self::LINUX_6_12, Self::LINUX_6_1, Self::LINUX_5_10];
 
-    /// Where the words of a ring are (`net/xdp/xsk_queue.h:struct xdp_ring`).
-    pub(crate) fn ring_offsets(&self) -> xdp_ring_offset {
-        xdp_ring_offset {
-            producer: 0,
-            consumer: 128,
-            desc: self.descriptors_offset,
-            flags: self.flags_offset,
-        }
+    /// Where a ring is (`net/xdp/xsk_queue.h:struct xdp_ring`, `net/xdp/xsk_queue.c:xskq_create`).
+    pub(crate) fn ring_shape(&self) -> RingShape {
+        let (desc, flags) = (self.descriptors_offset, self.flags_offset);
+        let offsets = xdp_ring_offset { producer: 0, consumer: 128, desc, flags };
+        RingShape { offsets, whole_blocks: self.maps_whole_blocks }
     }
 }
 
