@@ -64,6 +64,7 @@ pub fn all() -> Vec<Case> {
     let mut cases: Vec<_> = BATCHES.into_iter().map(floor).collect();
     rings("core", &mut cases, simulated_core);
     rings("ring", &mut cases, simulated_ring_tier);
+    cases.extend(crate::port::cases());
     cases.extend(sim::CASES.map(|(name, mode, program)| simulated(name, mode, program)));
     cases
 }

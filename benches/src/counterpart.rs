@@ -54,6 +54,8 @@ pub struct Counterpart {
     pub fill: Half,
     /// Produces.
     pub completion: Half,
+    /// In the mapping of `tx`.
+    tx_flags: NonNull<AtomicU32>,
 }
 
 impl Counterpart {
@@ -74,12 +76,20 @@ impl Counterpart {
         let completion = addr_ring(XDP_UMEM_PGOFF_COMPLETION_RING, &at.cr);
         write_slots(&rx, &at.rx, &descs);
         write_slots(&completion, &at.cr, &addrs);
+        let tx = desc_ring(XDP_PGOFF_TX_RING, &at.tx);
         Self {
             rx: half(rx, at.rx.producer),
-            tx: half(desc_ring(XDP_PGOFF_TX_RING, &at.tx), at.tx.consumer),
+            tx_flags: word(&tx, at.tx.flags),
+            tx: half(tx, at.tx.consumer),
             fill: half(addr_ring(XDP_UMEM_PGOFF_FILL_RING, &at.fr), at.fr.consumer),
             completion: half(completion, at.cr.producer),
         }
+    }
+
+    /// The kernel says that it need not be woken up to send.
+    pub fn stays_awake(&mut self) {
+        // SAFETY: in the mapping, at an offset that a kernel aligned (checked when it was made); only accessed atomically.
+        unsafe { self.tx_flags.as_ref() }.store(0, Ordering::Release);
     }
 
     /// The kernel receives `count` packets, and has sent as many frames.
@@ -108,10 +118,14 @@ pub fn offsets(backend: &dyn Backend, socket: Handle) -> xdp_mmap_offsets {
     at
 }
 
-fn half(memory: Mapping, word: u64) -> Half {
-    assert!(word as usize + size_of::<AtomicU32>() <= memory.len());
+fn word(memory: &Mapping, at: u64) -> NonNull<AtomicU32> {
+    assert!(at as usize + size_of::<AtomicU32>() <= memory.len());
     // SAFETY: within the mapping (asserted).
-    let word = unsafe { memory.as_ptr().byte_add(word as usize) }.cast::<AtomicU32>();
+    unsafe { memory.as_ptr().byte_add(at as usize) }.cast()
+}
+
+fn half(memory: Mapping, at: u64) -> Half {
+    let word = word(&memory, at);
     // SAFETY: in the mapping, which is page aligned, at an offset that a kernel aligned; only accessed atomically.
     let index = unsafe { word.as_ref() }.load(Ordering::Acquire);
     Half { index, word, _memory: memory }

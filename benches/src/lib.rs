@@ -8,6 +8,7 @@ pub mod case;
 pub mod counterpart;
 #[cfg(feature = "peers")]
 pub mod peers;
+pub mod port;
 pub mod race;
 pub mod rings;
 pub mod sim;

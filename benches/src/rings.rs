@@ -212,7 +212,7 @@ impl User for Core {
 }
 
 /// A kernel with an interface `a`, for which nobody needs any right.
-fn simulated() -> Arc<dyn Backend> {
+pub(crate) fn simulated() -> Arc<dyn Backend> {
     let kernel = SimKernel::new(1);
     kernel.veth("a", "b", &DeviceConfig::default()).expect("a pair");
     kernel.backend()

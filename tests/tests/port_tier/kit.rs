@@ -39,7 +39,9 @@ pub(crate) fn check_frames(kernel: &SimKernel, pool: &Pool) {
     let places =
         [Place::Pool, Place::Fill, Place::Kernel, Place::Rx, Place::Tx, Place::Completion, Place::Lost];
     let with_kernel: usize = places.iter().map(|place| frames.count(*place)).sum();
-    assert_eq!(pool.with_kernel() as usize, with_kernel + pool.quarantined() as usize, "{frames}");
+    // What a closed port left behind may be on its way there still.
+    let (ours, quarantined) = (pool.with_kernel() as usize, pool.quarantined() as usize);
+    assert!((with_kernel..=with_kernel + quarantined).contains(&ours), "{ours}, {quarantined}: {frames}");
     assert_eq!(frames.strays().count(), 0, "{frames}");
 }
 

@@ -3,5 +3,9 @@
 
 mod basics;
 mod closing;
+mod histories;
 mod kit;
+mod threads;
+#[cfg(target_os = "linux")]
+mod veth;
 mod violations;

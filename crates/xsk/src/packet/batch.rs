@@ -112,11 +112,59 @@ impl Batch {
         }
     }
 
+    /// Room for packets to be written in place; what was put is in the batch once the filler is dropped.
+    #[inline(always)]
+    pub(crate) fn filler(&mut self) -> Filler<'_> {
+        let room = self.room();
+        let before = self.packets.len();
+        let packets = &mut self.packets;
+        Filler { packets, before, room, count: 0 }
+    }
+
     /// Adds a packet. The caller has looked that there is room.
     #[inline(always)]
     pub(crate) fn put(&mut self, packet: Packet) {
         debug_assert!(self.room() > 0);
         self.packets.push(packet);
+    }
+}
+
+/// Adds packets to a batch without looking at the vector for each.
+pub(crate) struct Filler<'a> {
+    packets: &'a mut Vec<Packet>,
+    before: usize,
+    room: usize,
+    count: usize,
+}
+
+impl Filler<'_> {
+    /// Adds a packet. If there is no room, which the caller has looked for, it goes back to its pool.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, packet: Packet) {
+        if self.count < self.room {
+            // SAFETY: the batch's vector has had room for its capacity since it was made, and `room` packets are missing to that,
+            // of which `count` are there.
+            unsafe { self.packets.as_mut_ptr().add(self.before + self.count).write(packet) }
+            self.count += 1;
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn room(&self) -> usize {
+        self.room - self.count
+    }
+
+    #[inline(always)]
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+}
+
+impl Drop for Filler<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: within the capacity, and `put` has written them.
+        unsafe { self.packets.set_len(self.before + self.count) }
     }
 }
 

@@ -16,7 +16,7 @@ use xsk_core::frame_lists::{END, Storage};
 pub use batch::{Batch, Drain};
 pub use segments::Segments;
 
-use crate::pool::{Memory, free};
+use crate::pool::{ADDRESSES, Memory, free};
 
 /// A packet: bytes in a frame of a [`Pool`](crate::Pool), or in several.
 ///
@@ -32,20 +32,21 @@ use crate::pool::{Memory, free};
 /// moving the data. What is in that room is whatever was in the frame before.
 pub struct Packet {
     memory: NonNull<Memory>,
-    /// The frame, and whether there are more segments.
-    frame: u32,
-    offset: u16,
-    len: u16,
+    /// From the low bits up: the address of the data in the pool (47 bits), whether there are more segments (1), and the length
+    /// (16). As descriptors have it, and one word, so that a burst goes through registers.
+    place: u64,
     _not_sync: PhantomData<*mut u8>,
 }
 
 const _: () = assert!(size_of::<Packet>() == 16 && size_of::<Option<Packet>>() == 16);
 
-/// Of a packet's frame number: further segments follow.
+/// Of a packet's place: further segments follow.
 ///
 /// They are linked by the notes of the free lists, which a frame in use has no other need for: `next` is the frame of the next
 /// segment, `below` of a further segment its offset (upper half) and length.
-const MORE: u32 = 1 << 31;
+const MORE: u64 = ADDRESSES;
+/// Of a packet's place.
+const LEN_SHIFT: u32 = 48;
 
 /// There is not that much room in the packet's frame, or not that much data in the packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
@@ -67,11 +68,11 @@ impl Packet {
     /// A packet of one segment.
     ///
     /// # Safety
-    /// `memory` came from a pool's handle that lives. `frame` is one of its frames and the caller's: in no list, no ring and
-    /// no other packet. `offset` plus `len` is at most the size of a frame.
+    /// `memory` came from a pool's handle that lives. The frame of `address` is one of its frames and the caller's: in no list,
+    /// no ring and no other packet. `len` bytes from the address on are within it.
     #[inline(always)]
-    pub(crate) unsafe fn new(memory: NonNull<Memory>, frame: u32, offset: u16, len: u16) -> Self {
-        Self { memory, frame, offset, len, _not_sync: PhantomData }
+    pub(crate) unsafe fn new(memory: NonNull<Memory>, address: u64, len: u16) -> Self {
+        Self { memory, place: address | u64::from(len) << LEN_SHIFT, _not_sync: PhantomData }
     }
 
     #[inline]
@@ -80,30 +81,49 @@ impl Packet {
         unsafe { self.memory.as_ref() }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_of(&self, memory: NonNull<Memory>) -> bool {
         self.memory == memory
+    }
+
+    /// Whether a port of the pool with this memory can send it as one descriptor.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self, memory: NonNull<Memory>) -> bool {
+        self.is_of(memory) & self.is_linear() & (self.first_len() != 0)
+    }
+
+    /// The address of the data, of the first segment.
+    #[inline(always)]
+    pub(crate) fn address(&self) -> u64 {
+        self.place & (MORE - 1)
     }
 
     /// The frame, of the first segment.
     #[inline]
     pub(crate) fn frame(&self) -> u32 {
-        self.frame & !MORE
+        self.memory().split(self.address()).0 as u32
     }
 
     #[inline]
     pub(crate) fn offset(&self) -> u16 {
-        self.offset
+        self.memory().split(self.address()).1 as u16
     }
 
     /// Bytes of the first segment.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn first_len(&self) -> u16 {
-        self.len
+        (self.place >> LEN_SHIFT) as u16
+    }
+
+    /// Moves the start of the data by so many bytes, and sets its length. Both are within the frame.
+    #[inline(always)]
+    fn set_range(&mut self, start: i64, len: u16) {
+        let low = (self.place & (MORE | (MORE - 1))).wrapping_add_signed(start);
+        self.place = low | u64::from(len) << LEN_SHIFT;
     }
 
     /// Gives up the frames without giving them back: they are the caller's.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn into_frames(self) {
         let _ = ManuallyDrop::new(self);
     }
@@ -117,19 +137,23 @@ impl Packet {
         notes.set_next(last, frame);
         notes.set_next(frame, END);
         notes.set_below(frame, u32::from(offset) << 16 | u32::from(len));
-        self.frame |= MORE;
+        self.place |= MORE;
     }
 
     /// Frame, offset and length of each segment.
     pub(crate) fn places(&self) -> Places<'_> {
         let more = if self.is_linear() { END } else { self.memory().lists().storage().next(self.frame()) };
-        Places { first: Some((self.frame(), self.offset, self.len)), next: more, memory: self.memory() }
+        Places {
+            first: Some((self.frame(), self.offset(), self.first_len())),
+            next: more,
+            memory: self.memory(),
+        }
     }
 
     /// Whether the packet is in one piece.
     #[inline]
     pub fn is_linear(&self) -> bool {
-        self.frame & MORE == 0
+        self.place & MORE == 0
     }
 
     /// Bytes of the whole packet; of the first segment, `len()`.
@@ -145,13 +169,13 @@ impl Packet {
     /// Free bytes before the data.
     #[inline]
     pub fn headroom(&self) -> usize {
-        usize::from(self.offset)
+        usize::from(self.offset())
     }
 
     /// Free bytes behind the data; none if the packet has further segments.
     #[inline]
     pub fn tailroom(&self) -> usize {
-        let end = usize::from(self.offset) + usize::from(self.len);
+        let end = usize::from(self.offset()) + usize::from(self.first_len());
         if self.is_linear() { self.memory().frame_size() as usize - end } else { 0 }
     }
 
@@ -163,20 +187,25 @@ impl Packet {
     pub fn push_front(&mut self, count: usize) -> Result<&mut [u8], OutOfRoom> {
         OutOfRoom::check(count, self.headroom())?;
         // At most the headroom, and length and headroom are together at most a frame.
-        self.offset -= count as u16;
-        self.len += count as u16;
+        self.set_range(-(count as i64), self.first_len() + count as u16);
         Ok(&mut self[..count])
     }
 
-    /// Takes `count` bytes away at the front.
+    /// Takes `count` bytes away at the front. (A packet without bytes starts before the end of its frame: of one that ended there,
+    /// one byte of headroom is missing when all its bytes are taken.)
     ///
     /// # Errors
     /// The (first segment of the) packet is shorter than that. Nothing changes.
     #[inline]
     pub fn pull_front(&mut self, count: usize) -> Result<(), OutOfRoom> {
         OutOfRoom::check(count, self.len())?;
-        self.offset += count as u16;
-        self.len -= count as u16;
+        if count == self.len() {
+            let last = self.memory().frame_size() as usize - 1;
+            let start = (self.headroom() + count).min(last) - self.headroom();
+            self.set_range(start as i64, 0);
+            return Ok(());
+        }
+        self.set_range(count as i64, self.first_len() - count as u16);
         Ok(())
     }
 
@@ -188,7 +217,7 @@ impl Packet {
     pub fn extend_from_slice(&mut self, bytes: &[u8]) -> Result<(), OutOfRoom> {
         OutOfRoom::check(bytes.len(), self.tailroom())?;
         let len = self.len();
-        self.len += bytes.len() as u16;
+        self.set_range(0, (len + bytes.len()) as u16);
         self[len..].copy_from_slice(bytes);
         Ok(())
     }
@@ -201,7 +230,7 @@ impl Packet {
         let old = self.len();
         let most = if self.is_linear() { old + self.tailroom() } else { 0 };
         OutOfRoom::check(len, most)?;
-        self.len = len as u16;
+        self.set_range(0, len as u16);
         if len > old {
             self[old..].fill(0);
         }
@@ -212,7 +241,8 @@ impl Packet {
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         if self.is_linear() {
-            self.len = self.len.min(u16::try_from(len).unwrap_or(u16::MAX));
+            let len = u16::try_from(len).unwrap_or(u16::MAX);
+            self.set_range(0, self.first_len().min(len));
         }
     }
 }
@@ -247,26 +277,19 @@ impl Deref for Packet {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let start = self.memory().frame(self.frame());
+        let start = self.memory().at(self.address());
         // SAFETY: offset and length are within the frame (`new`, and every method keeps it so), which is this packet's: the
         // kernel does not have it, nor has any other packet. It was zeroed when it was mapped.
-        unsafe {
-            std::slice::from_raw_parts(start.as_ptr().add(usize::from(self.offset)), usize::from(self.len))
-        }
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), usize::from(self.first_len())) }
     }
 }
 
 impl DerefMut for Packet {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        let start = self.memory().frame(self.frame());
+        let start = self.memory().at(self.address());
         // SAFETY: as in `deref`, and the packet is borrowed uniquely.
-        unsafe {
-            std::slice::from_raw_parts_mut(
-                start.as_ptr().add(usize::from(self.offset)),
-                usize::from(self.len),
-            )
-        }
+        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), usize::from(self.first_len())) }
     }
 }
 

@@ -19,9 +19,9 @@ impl<'a> Iterator for Segments<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let (frame, offset, len) = self.places.next()?;
-        let start = self.places.memory.frame(frame);
+        let start = self.places.memory.at(self.places.memory.address(frame, offset));
         // SAFETY: a segment of the packet that `places` borrows: within its frame, and nobody else's.
-        Some(unsafe { std::slice::from_raw_parts(start.as_ptr().add(usize::from(offset)), usize::from(len)) })
+        Some(unsafe { std::slice::from_raw_parts(start.as_ptr(), usize::from(len)) })
     }
 }
 

@@ -40,6 +40,61 @@ impl Owner {
 /// Ports that a pool can have: what an [`Owner`] can tell apart.
 pub(crate) const MAX_PORTS: u8 = 127;
 
+/// What checking a descriptor takes: small enough to be kept in registers over a burst.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    owners: &'a [AtomicU8],
+    frame_shift: u32,
+    /// Bytes of a frame.
+    frame_size: u64,
+}
+
+impl View<'_> {
+    /// The frame of an address, if it is a frame that `owner` has, and the place in it.
+    #[inline(always)]
+    pub(crate) fn find(&self, address: u64, owner: Owner) -> Option<(u32, u64)> {
+        // A shift that is out of range would cost a look at it.
+        let frame = address >> (self.frame_shift & 63);
+        let note = self.owners.get(usize::try_from(frame).ok()?)?;
+        // SAFETY: a pool has less than 2^31 frames of at most 2^15 bytes, and this is an address in one of them.
+        unsafe { std::hint::assert_unchecked(address < ADDRESSES) };
+        let offset = address & (self.frame_size - 1);
+        (note.load(Order::ReadNote.ordering()) == owner.0).then_some((frame as u32, offset))
+    }
+
+    /// The frame of an address of the pool.
+    #[inline(always)]
+    pub(crate) fn frame(&self, address: u64) -> u32 {
+        (address >> (self.frame_shift & 63)) as u32
+    }
+
+    /// Notes who has a frame.
+    ///
+    /// # Safety
+    /// It is one of the pool's: found, or that of one of its packets.
+    #[inline(always)]
+    pub(crate) unsafe fn set_owner(&self, frame: u32, owner: Owner) {
+        debug_assert!((frame as usize) < self.owners.len());
+        // SAFETY: there is a note for each frame of the pool, of which this is one.
+        unsafe { self.owners.get_unchecked(frame as usize) }.store(owner.0, Order::WriteNote.ordering());
+    }
+
+    /// The address of a place in a frame, as descriptors have it.
+    #[inline(always)]
+    pub(crate) fn address(&self, frame: u32, offset: u16) -> u64 {
+        u64::from(frame) << (self.frame_shift & 63) | u64::from(offset)
+    }
+
+    /// Bytes of a frame.
+    #[inline(always)]
+    pub(crate) fn frame_size(&self) -> u64 {
+        self.frame_size
+    }
+}
+
+/// Addresses are below this.
+pub(crate) const ADDRESSES: u64 = 1 << 47;
+
 /// The frames of a pool.
 ///
 /// Lives on the heap until the last handle of the pool and the last packet are gone: see [`close`](Self::close).
@@ -93,6 +148,11 @@ impl Memory {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[inline(always)]
+    pub(crate) fn view(&self) -> View<'_> {
+        View { owners: &self.owners, frame_shift: self.frame_shift, frame_size: self.frame_size().into() }
+    }
+
     /// Number of frames.
     #[inline]
     pub(crate) fn frames(&self) -> u32 {
@@ -111,13 +171,12 @@ impl Memory {
         self.data_offset
     }
 
-    /// The first byte of a frame.
-    #[inline]
-    pub(crate) fn frame(&self, frame: u32) -> NonNull<u8> {
-        debug_assert!(frame < self.frames());
-        // SAFETY: a frame that is one of the UMEM's, which every caller's is (a packet's, or one that `owner` was asked
-        // of), starts within its memory.
-        unsafe { self.base.add((frame as usize) << self.frame_shift) }
+    /// The byte at an address of the pool.
+    #[inline(always)]
+    pub(crate) fn at(&self, address: u64) -> NonNull<u8> {
+        debug_assert!(address >> self.frame_shift <= u64::from(self.frames()));
+        // SAFETY: every caller's address is that of a packet of this pool, whose data is within the memory.
+        unsafe { self.base.add(address as usize) }
     }
 
     /// The address of a place in a frame, as descriptors have it.

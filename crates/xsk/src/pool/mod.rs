@@ -15,7 +15,7 @@ use xsk_core::layout::LayoutError;
 pub(crate) use cache::{BURST, Cache};
 pub use config::PoolConfig;
 use memory::Handle;
-pub(crate) use memory::{MAX_PORTS, Memory, Owner, free};
+pub(crate) use memory::{ADDRESSES, MAX_PORTS, Memory, Owner, View, free};
 
 use crate::backend::Backend;
 use crate::config::{FrameSize, UmemConfig};
@@ -26,7 +26,7 @@ use crate::umem::Umem;
 
 /// The largest frame: offsets and lengths in a packet are 16 bits.
 const MAX_FRAME_SIZE: u32 = 1 << 15;
-/// The most frames: a bit of their numbers has another meaning.
+/// The most frames: with the largest, [`ADDRESSES`] bytes.
 const MAX_FRAMES: u32 = (1 << 31) - 1;
 
 /// The memory of packets, in frames of equal size, and the free ones among them.
@@ -147,6 +147,7 @@ impl Pool {
         self.memory().umem().backend()
     }
 
+    #[inline]
     pub(crate) fn memory(&self) -> &Memory {
         self.handle.memory()
     }
@@ -159,8 +160,9 @@ impl Pool {
     /// A packet without bytes in a frame that the caller has taken.
     #[inline]
     pub(crate) fn empty_packet(&self, frame: u32) -> Packet {
-        // SAFETY: the frame is the caller's, and the offset within it.
-        unsafe { Packet::new(self.pointer(), frame, self.memory().data_offset(), 0) }
+        let address = self.memory().address(frame, self.memory().data_offset());
+        // SAFETY: the frame is the caller's, and the address within it.
+        unsafe { Packet::new(self.pointer(), address, 0) }
     }
 }
 

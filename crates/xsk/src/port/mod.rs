@@ -4,6 +4,7 @@ mod burst;
 mod config;
 mod error;
 mod halves;
+mod intake;
 mod open;
 mod receive;
 mod transmit;
@@ -25,7 +26,7 @@ use crate::diagnose;
 use crate::error::{Diagnosis, Step};
 use crate::packet::{Batch, Packet};
 use crate::pool::{Cache, Pool};
-use crate::queue::{IdlePolls, Shared};
+use crate::queue::{Fd, IdlePolls, Shared};
 
 /// One queue of an interface, open for packets in and out.
 ///
@@ -228,11 +229,10 @@ impl Port {
         self.link.shared.queue
     }
 
-    /// Its socket, as the backend and the system know it.
+    /// Its socket.
     #[cfg(target_os = "linux")]
-    pub(crate) fn socket(&self) -> (crate::backend::Handle, Option<i32>) {
-        let (backend, socket) = (self.link.shared.backend(), self.link.shared.handle());
-        (socket, backend.fd(socket))
+    pub(crate) fn fd(&self) -> Fd {
+        Fd::new(&self.link.shared)
     }
 
     /// Two halves, one that receives and one that sends, for a thread each. The port is closed when both are dropped.
@@ -241,12 +241,20 @@ impl Port {
     }
 }
 
+/// Its socket. On a backend without file descriptors: the socket's handle, which no descriptor of the process has as its number.
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for Port {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        Fd::new(&self.link.shared).as_raw_fd()
+    }
+}
+
 fn not_sent((packet, error): (Packet, Option<PortError>)) -> NotSent {
     NotSent { packet, error: error.map_or(Reason::Full, Reason::Error) }
 }
 
 fn check_pool(rx: &RxSide, tx: &TxSide) -> Result<(), PortError> {
-    if rx.intake.pool == tx.pool {
+    if rx.pool == tx.pool {
         return Ok(());
     }
     Err(tx.shared.error(Step::MoveDescriptors, Diagnosis::ForeignPool).into())

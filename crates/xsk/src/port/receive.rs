@@ -2,21 +2,34 @@
 
 use std::sync::Arc;
 
-use xsk_core::abi::{XDP_PKT_CONTD, xdp_desc};
+use xsk_core::abi::xdp_desc;
 
-use super::error::{PortError, ViolationKind};
+use super::error::PortError;
+use super::intake::{Assembly, Intake, Taken};
 use super::trouble::Trouble;
 use crate::error::Error;
-use crate::packet::{Batch, Packet};
+use crate::packet::Batch;
 use crate::pool::{BURST, Cache, Owner, Pool};
 use crate::queue::{ConsumerOf, ProducerOf, Shared};
+
+/// Descriptors on their way from one ring to another.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    pub(super) input: [xdp_desc; BURST],
+    pub(super) output: [xdp_desc; BURST],
+    /// Addresses of frames.
+    pub(super) frames: [u64; BURST],
+}
 
 #[derive(Debug)]
 pub(super) struct RxSide {
     pub(super) ring: ConsumerOf<xdp_desc>,
     pub(super) fill: ProducerOf<u64>,
-    pub(super) intake: Intake,
+    pub(super) pool: Pool,
+    pub(super) owner: Owner,
+    pub(super) assembly: Assembly,
     pub(super) trouble: Trouble,
+    pub(super) scratch: Box<Scratch>,
     /// How many frames the fill ring is kept at.
     level: u32,
     /// Frames that are missing before it is topped up.
@@ -25,115 +38,6 @@ pub(super) struct RxSide {
     pub(super) received: u64,
     /// System calls for the receiving side.
     pub(super) wakeups: u64,
-}
-
-/// What makes packets of descriptors.
-#[derive(Debug)]
-pub(super) struct Intake {
-    pub(super) pool: Pool,
-    pub(super) owner: Owner,
-    assembly: Assembly,
-}
-
-/// A packet of several segments that is on its way.
-#[derive(Debug)]
-enum Assembly {
-    None,
-    /// The packet so far, and the frame of its last segment.
-    Begun(Packet, u32),
-    /// A segment was bad: the rest of the packet goes the same way.
-    Spoiled,
-}
-
-/// What a descriptor came to.
-pub(super) enum Taken {
-    Packet(Packet),
-    /// A segment of a packet that is not complete, or of one that is spoiled.
-    Nothing,
-    Bad(ViolationKind),
-}
-
-impl Intake {
-    /// Takes the frame of a descriptor back from the kernel, if everything about it is right.
-    #[inline(always)]
-    pub(super) fn take(&mut self, desc: xdp_desc) -> Taken {
-        let memory = self.pool.memory();
-        let (frame, offset) = memory.split(desc.addr);
-        let end = u64::from(offset) + u64::from(desc.len);
-        let is_ours = memory.owner(frame) == Some(self.owner);
-        let is_plain = desc.options == 0 && matches!(self.assembly, Assembly::None);
-        if is_ours && is_plain && end <= u64::from(memory.frame_size()) {
-            memory.set_owner(frame as u32, Owner::USER);
-            // SAFETY: the frame is one of the pool's, and until now was with the kernel: this port gave it, and the kernel
-            // has just given it back. Offset and length are within it, and a frame is at most 32768 bytes.
-            return Taken::Packet(unsafe {
-                Packet::new(self.pool.pointer(), frame as u32, offset as u16, desc.len as u16)
-            });
-        }
-        self.take_other(desc)
-    }
-
-    /// Packets of several segments, and bad descriptors.
-    #[cold]
-    #[inline(never)]
-    fn take_other(&mut self, desc: xdp_desc) -> Taken {
-        let memory = self.pool.memory();
-        let (frame, offset) = memory.split(desc.addr);
-        let more = desc.options & XDP_PKT_CONTD != 0;
-        let kind = if frame >= u64::from(memory.frames()) {
-            Some(ViolationKind::Address)
-        } else if memory.owner(frame) != Some(self.owner) {
-            Some(ViolationKind::NotWithKernel)
-        } else if u64::from(offset) + u64::from(desc.len) > u64::from(memory.frame_size()) {
-            Some(ViolationKind::Length)
-        } else if desc.options & !XDP_PKT_CONTD != 0 {
-            Some(ViolationKind::Options)
-        } else {
-            None
-        };
-        let frame = frame as u32;
-        let segment = match kind {
-            Some(ViolationKind::Address | ViolationKind::NotWithKernel) => None,
-            _ => {
-                memory.set_owner(frame, Owner::USER);
-                let (offset, len) = if kind.is_some() { (0, 0) } else { (offset as u16, desc.len as u16) };
-                // SAFETY: as in `take`; of a bad descriptor the frame alone counts.
-                Some(unsafe { Packet::new(self.pool.pointer(), frame, offset, len) })
-            }
-        };
-        let before = std::mem::replace(&mut self.assembly, Assembly::None);
-        if let Some(kind) = kind {
-            // The rest of its packet is worth nothing, if there is one.
-            if desc.options == XDP_PKT_CONTD {
-                self.assembly = Assembly::Spoiled;
-            }
-            return Taken::Bad(kind);
-        }
-        let Some(segment) = segment else { return Taken::Nothing };
-        match (before, more) {
-            (Assembly::None, false) => Taken::Packet(segment),
-            (Assembly::None, true) => {
-                self.assembly = Assembly::Begun(segment, frame);
-                Taken::Nothing
-            }
-            (Assembly::Begun(mut packet, last), more) => {
-                segment.into_frames();
-                // SAFETY: the frame is ours alone, as `segment` was, and `last` the last of the packet.
-                unsafe { packet.add_segment(last, frame, offset as u16, desc.len as u16) };
-                if !more {
-                    return Taken::Packet(packet);
-                }
-                self.assembly = Assembly::Begun(packet, frame);
-                Taken::Nothing
-            }
-            (Assembly::Spoiled, more) => {
-                if more {
-                    self.assembly = Assembly::Spoiled;
-                }
-                Taken::Nothing
-            }
-        }
-    }
 }
 
 impl RxSide {
@@ -147,8 +51,15 @@ impl RxSide {
     ) -> Self {
         Self {
             ring,
-            intake: Intake { pool: pool.clone(), owner, assembly: Assembly::None },
+            pool: pool.clone(),
+            owner,
+            assembly: Assembly::default(),
             trouble: Trouble::default(),
+            scratch: Box::new(Scratch {
+                input: [xdp_desc::default(); BURST],
+                output: [xdp_desc::default(); BURST],
+                frames: [0; BURST],
+            }),
             level: level.clamp(1, fill.capacity()),
             step: (level / 4).clamp(1, BURST as u32),
             fill,
@@ -160,28 +71,38 @@ impl RxSide {
 
     /// Receives what there is, as far as the batch has room.
     pub(super) fn receive(&mut self, cache: &mut Cache, batch: &mut Batch) -> Result<usize, PortError> {
-        let (before, room) = (batch.len(), batch.room());
         self.top_up(cache);
-        let mut index = self.ring.index();
-        let Self { ring, intake, trouble, .. } = self;
-        // Elements of no size: the packets go to the batch.
-        let mut run = [(); xsk_core::ring::MAX_CAPACITY as usize];
-        let run = &mut run[..room.min(xsk_core::ring::MAX_CAPACITY as usize)];
-        let consumed = ring.consume(run, |(), desc| {
-            match intake.take(desc) {
-                Taken::Packet(packet) => batch.put(packet),
-                Taken::Nothing => {}
-                Taken::Bad(kind) => trouble.note("RX", index, desc, kind),
+        let Self { ring, pool, owner, assembly, trouble, scratch, .. } = self;
+        let intake = Intake::new(pool, *owner);
+        let mut filler = batch.filler();
+        let mut seen = 0;
+        while filler.room() > 0 {
+            let (index, room) = (ring.index(), filler.room().min(BURST));
+            let entries = match ring.consume(&mut scratch.input[..room], |to, desc| *to = desc) {
+                Ok(entries) => entries as usize,
+                Err(index) => {
+                    trouble.defer(self.shared.broken("RX", index));
+                    0
+                }
+            };
+            seen += entries;
+            for (i, desc) in scratch.input[..entries].iter().enumerate() {
+                match intake.take(*desc, assembly) {
+                    Taken::Packet(packet) => filler.put(packet),
+                    Taken::Nothing => {}
+                    Taken::Bad(kind) => trouble.note("RX", index.wrapping_add(i as u32), *desc, kind),
+                }
             }
-            index = index.wrapping_add(1);
-        });
-        match consumed {
-            Ok(0) if room > 0 => self.wake(),
-            Ok(_) => {}
-            Err(index) => self.trouble.defer(self.shared.broken("RX", index)),
+            if entries < room {
+                break;
+            }
         }
-        let count = batch.len() - before;
+        let count = filler.count();
+        drop(filler);
         self.received += count as u64;
+        if seen == 0 {
+            self.wake();
+        }
         self.trouble.or(count, &self.shared)
     }
 
@@ -197,13 +118,14 @@ impl RxSide {
     }
 
     fn put_frames(&mut self, cache: &mut Cache, mut missing: usize) {
-        let (memory, owner) = (self.intake.pool.memory(), self.intake.owner);
+        let (view, owner) = (self.pool.memory().view(), self.owner);
         let mut put = 0;
         while missing > 0 {
             let frames = cache.at_hand(missing.min(BURST));
             let count = self.fill.produce(frames, |frame| {
-                memory.set_owner(*frame, owner);
-                memory.address(*frame, 0)
+                // SAFETY: a frame of the cache, which is of this pool.
+                unsafe { view.set_owner(*frame, owner) };
+                view.address(*frame, 0)
             });
             let count = count.unwrap_or(0) as usize;
             cache.taken(count);
@@ -216,6 +138,22 @@ impl RxSide {
         if put > 0 {
             self.wake();
         }
+    }
+
+    /// Puts the first frames of the scratch, which are noted to be with the kernel already, on the fill ring. There is room:
+    /// [`lacks`](Self::lacks) said so.
+    #[inline(always)]
+    pub(super) fn put_scratch(&mut self, count: usize) {
+        let put = self.fill.produce(&self.scratch.frames[..count], |address| *address);
+        debug_assert!(put == Ok(count as u32));
+        self.wake();
+    }
+
+    /// Whether the fill ring lacks `count` frames, and has room for them.
+    #[inline(always)]
+    pub(super) fn lacks(&mut self, count: u32) -> bool {
+        let spare = self.fill.capacity() - self.level;
+        self.fill.free(spare + count).is_ok_and(|free| free >= spare + count)
     }
 
     /// Makes the kernel look at the fill ring, if it asks for that.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use xsk_core::abi::{XDP_PKT_CONTD, xdp_desc};
 
 use super::error::{PortError, ViolationKind};
+use super::receive::RxSide;
 use super::trouble::Trouble;
 use crate::error::{Diagnosis, Step};
 use crate::packet::{Batch, Packet};
@@ -32,6 +33,17 @@ pub(super) struct TxSide {
     pub(super) wakeups: u64,
 }
 
+/// In the place of an address that was not the kernel's to give back. It is the start of no frame.
+const BAD: u64 = u64::MAX;
+
+/// Reports such an address.
+#[cold]
+fn note(trouble: &mut Trouble, memory: &Memory, index: u32, addr: u64) {
+    let is_outside = memory.split(addr).0 >= u64::from(memory.frames());
+    let kind = if is_outside { ViolationKind::Address } else { ViolationKind::NotWithKernel };
+    trouble.note("completion", index, xdp_desc { addr, len: 0, options: 0 }, kind);
+}
+
 /// How it went with one packet.
 enum One {
     Sent,
@@ -39,16 +51,9 @@ enum One {
     Refused(Diagnosis),
 }
 
-/// Whether a packet goes out without a second look.
 #[inline(always)]
-pub(super) fn is_plain(packet: &Packet, pool: &Pool) -> bool {
-    packet.is_of(pool.pointer()) & packet.is_linear() & (packet.first_len() != 0)
-}
-
-#[inline(always)]
-pub(super) fn describe(packet: &Packet, memory: &Memory) -> xdp_desc {
-    let addr = memory.address(packet.frame(), packet.offset());
-    xdp_desc { addr, len: packet.first_len().into(), options: 0 }
+pub(super) fn describe(packet: &Packet) -> xdp_desc {
+    xdp_desc { addr: packet.address(), len: packet.first_len().into(), options: 0 }
 }
 
 impl TxSide {
@@ -79,7 +84,7 @@ impl TxSide {
         loop {
             sent += self.put_plain(batch);
             let Some(next) = batch.first() else { break };
-            if is_plain(next, &self.pool) {
+            if next.is_plain(self.pool.pointer()) {
                 break;
             }
             match self.put_other(next) {
@@ -111,11 +116,13 @@ impl TxSide {
                 return 0;
             }
         };
-        let (memory, owner) = (self.pool.memory(), self.owner);
-        let count = batch.iter().take(free).take_while(|packet| is_plain(packet, &self.pool)).count();
-        let put = self.ring.produce(&batch[..count], |packet| {
-            memory.set_owner(packet.frame(), owner);
-            describe(packet, memory)
+        let (view, pointer, owner) = (self.pool.memory().view(), self.pool.pointer(), self.owner);
+        let packets = &batch[..free.min(batch.len())];
+        let plain = packets.iter().position(|packet| !packet.is_plain(pointer));
+        let put = self.ring.produce(&packets[..plain.unwrap_or(packets.len())], |packet| {
+            // SAFETY: a packet of this pool.
+            unsafe { view.set_owner(view.frame(packet.address()), owner) };
+            describe(packet)
         });
         // There is room: that was seen above.
         let put = put.unwrap_or(0) as usize;
@@ -194,33 +201,67 @@ impl TxSide {
     /// Takes back the frames that were sent.
     #[inline]
     pub(super) fn reap(&mut self, cache: &mut Cache) {
+        let mut frames = [0; BURST];
         loop {
+            let (count, entries) = self.take_back(&mut frames, Owner::USER);
             cache.make_room();
-            let mut index = self.completion.index();
-            let Self { completion, pool, owner, trouble, .. } = self;
-            let memory = pool.memory();
-            let mut good = 0;
-            let consumed = completion.consume(&mut [(); BURST], |(), addr| {
-                let (frame, _) = memory.split(addr);
-                if memory.owner(frame) == Some(*owner) {
-                    memory.set_owner(frame as u32, Owner::USER);
-                    cache.put(frame as u32);
-                    good += 1;
-                } else {
-                    let outside = frame >= u64::from(memory.frames());
-                    let kind = if outside { ViolationKind::Address } else { ViolationKind::NotWithKernel };
-                    trouble.note("completion", index, xdp_desc { addr, len: 0, options: 0 }, kind);
-                }
-                index = index.wrapping_add(1);
-            });
-            // A frame of this port came back for each, and no frame comes back that was not counted when it went.
-            self.outstanding -= good;
-            match consumed {
-                Ok(count) if count as usize == BURST => {}
-                Ok(_) => return,
-                Err(index) => return self.trouble.defer(self.shared.broken("completion", index)),
+            cache.put_all(frames[..count].iter().map(|address| self.pool.memory().split(*address).0 as u32));
+            if entries < BURST {
+                return;
             }
         }
+    }
+
+    /// As [`reap`](Self::reap), but as long as `rx` lacks frames they go there at once.
+    #[inline]
+    pub(super) fn reap_into(&mut self, rx: &mut RxSide, cache: &mut Cache) {
+        let waiting = self.completion.available(BURST as u32).unwrap_or(0).min(BURST as u32);
+        if waiting > 0 && rx.pool == self.pool && rx.lacks(waiting) {
+            let (count, _) = self.take_back(&mut rx.scratch.frames[..waiting as usize], rx.owner);
+            rx.put_scratch(count);
+            if (waiting as usize) < BURST {
+                return;
+            }
+        }
+        self.reap(cache);
+    }
+
+    /// Takes back frames that were sent, for a new owner, as far as `frames` has room. Their addresses are in `frames`, from the
+    /// front. Returns how many, and how many entries the ring had.
+    #[inline(always)]
+    fn take_back(&mut self, frames: &mut [u64], new: Owner) -> (usize, usize) {
+        let index = self.completion.index();
+        let entries = match self.completion.consume(frames, |to, addr| *to = addr) {
+            Ok(entries) => entries as usize,
+            Err(index) => {
+                self.trouble.defer(self.shared.broken("completion", index));
+                0
+            }
+        };
+        let Self { pool, owner, trouble, .. } = self;
+        let (memory, view, owner) = (pool.memory(), pool.memory().view(), *owner);
+        let mut count = entries;
+        for (i, entry) in frames[..entries].iter_mut().enumerate() {
+            *entry = if let Some((frame, offset)) = view.find(*entry, owner) {
+                // SAFETY: it was found.
+                unsafe { view.set_owner(frame, new) };
+                *entry - offset
+            } else {
+                note(trouble, memory, index.wrapping_add(i as u32), *entry);
+                count -= 1;
+                BAD
+            };
+        }
+        if count < entries {
+            let mut good = 0;
+            for i in 0..entries {
+                frames[good] = frames[i];
+                good += usize::from(frames[i] != BAD);
+            }
+        }
+        // A frame of this port came back for each, and none comes back that was not counted when it went.
+        self.outstanding -= count;
+        (count, entries)
     }
 
     /// Wakes the kernel up if there is something to send and it asks for that; again, as long as that sends more, as one

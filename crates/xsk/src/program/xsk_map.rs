@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use crate::backend::{Backend, Handle, Linux};
 use crate::error::{Diagnosis, Error, Step};
 use crate::port::Port;
-use crate::socket::RxQueue;
+use crate::socket::{Fd, RxQueue};
 
 /// An XSKMAP that the caller brought: its own program redirects packets through it.
 ///
@@ -29,17 +29,17 @@ impl XskMap {
     /// The kernel drops packets of another interface or queue than the socket's (`net/xdp/xsk.c:xsk_rcv_check`).
     /// The slot is emptied when the socket is closed.
     pub fn insert(&self, key: u32, rx: &RxQueue) -> io::Result<()> {
-        self.insert_socket(key, rx.fd().handle(), rx.fd().os())
+        self.insert_fd(key, rx.fd())
     }
 
     /// As [`insert`](Self::insert), for the port tier: opened with [`PortConfig::no_program`](crate::PortConfig::no_program).
     pub fn insert_port(&self, key: u32, port: &Port) -> io::Result<()> {
-        let (socket, os) = port.socket();
-        self.insert_socket(key, socket, os)
+        self.insert_fd(key, &port.fd())
     }
 
-    fn insert_socket(&self, key: u32, socket: Handle, os: Option<i32>) -> io::Result<()> {
-        if os != Some(socket.0) {
+    fn insert_fd(&self, key: u32, fd: &Fd) -> io::Result<()> {
+        let socket = fd.handle();
+        if fd.os() != Some(socket.0) {
             return Err(Error::new(Step::UpdateMap, Diagnosis::Unknown)
                 .value("a socket of another backend")
                 .into());

@@ -1,0 +1,64 @@
+//! The port tier on the four rings.
+//!
+//! A port checks who has each frame, so its kernel's half completes what was sent, and no sooner: a round is a forward loop's,
+//! in which the frames of the round before come back.
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use xsk::backend::{Backend, Handle};
+use xsk::port::{Mode, Verdict};
+use xsk::{Batch, Pool, PoolConfig, Port, PortConfig};
+
+use crate::case::Case;
+use crate::counterpart::{Counterpart, ENTRIES, FRAME_SIZE, FRAMES};
+use crate::rings::simulated;
+
+/// Packets that move at once: a port moves 64 at most.
+const BATCHES: [u32; 2] = [16, 64];
+
+fn open() -> (Port, Counterpart) {
+    let backend: Arc<dyn Backend> = simulated();
+    let frames = PoolConfig::default().frames(FRAMES).frame_size(FRAME_SIZE);
+    let pool = Pool::new_in(Arc::clone(&backend), frames).expect("a pool");
+    let config = PortConfig::default().mode(Mode::Copy).fill_level(FRAMES).no_program();
+    let config = config.rx_ring(ENTRIES).tx_ring(ENTRIES).fill_ring(ENTRIES).completion_ring(ENTRIES);
+    let port = Port::open(&pool, "a", 0, config).expect("a port");
+    let mut kernel = Counterpart::new(&*backend, Handle(port.as_raw_fd()));
+    kernel.stays_awake();
+    (port, kernel)
+}
+
+/// The kernel's half of a round, around the port's.
+#[inline(always)]
+fn round(kernel: &mut Counterpart, count: u32, port: impl FnOnce() -> usize) {
+    kernel.rx.moves(count);
+    let sent = port();
+    assert!(sent == count as usize, "a port moved less than the batch");
+    kernel.tx.moves(count);
+    kernel.completion.moves(count);
+    kernel.fill.moves(count);
+}
+
+/// Packets moved in place, and packets that are owned in between.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for count in BATCHES {
+        let (mut port, mut kernel) = open();
+        cases.push(Case::new("port", "burst", count, move |rounds| {
+            for _ in 0..rounds {
+                round(&mut kernel, count, || port.forward(|_| Verdict::Send).expect("packets").sent);
+            }
+        }));
+        let ((mut port, mut kernel), mut batch) = (open(), Batch::new());
+        cases.push(Case::new("port", "owned", count, move |rounds| {
+            for _ in 0..rounds {
+                round(&mut kernel, count, || {
+                    port.recv(&mut batch).expect("packets");
+                    port.send(&mut batch).expect("room")
+                });
+            }
+        }));
+    }
+    cases
+}
