@@ -3,10 +3,9 @@
 //! A port checks who has each frame, so its kernel's half completes what was sent, and no sooner: a round is a forward loop's,
 //! in which the frames of the round before come back.
 
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use xsk::backend::{Backend, Handle};
+use xsk::backend::Backend;
 use xsk::port::{Mode, Verdict};
 use xsk::{Batch, Pool, PoolConfig, Port, PortConfig};
 
@@ -24,7 +23,7 @@ fn open() -> (Port, Counterpart) {
     let config = PortConfig::default().mode(Mode::Copy).fill_level(FRAMES).no_program();
     let config = config.rx_ring(ENTRIES).tx_ring(ENTRIES).fill_ring(ENTRIES).completion_ring(ENTRIES);
     let port = Port::open(&pool, "a", 0, config).expect("a port");
-    let mut kernel = Counterpart::new(&*backend, Handle(port.as_raw_fd()));
+    let mut kernel = Counterpart::new(&*backend, port.fd().handle());
     kernel.stays_awake();
     (port, kernel)
 }

@@ -229,9 +229,8 @@ impl Port {
         self.link.shared.queue
     }
 
-    /// Its socket.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn fd(&self) -> Fd {
+    /// Its socket, as the ring tier has it: its file descriptor, and the handle by which the backend knows it.
+    pub fn fd(&self) -> Fd {
         Fd::new(&self.link.shared)
     }
 
