@@ -35,3 +35,41 @@ mod s8_poll;
 mod s9_more;
 mod s9_sharing;
 mod s9_xskmap;
+mod semantics;
+
+use registry::Rule;
+
+/// The files that have rules.
+const FILES: &[&[Rule]] = &[
+    a1_one_descriptor::RULES,
+    a2_sequences::RULES,
+    a3_receive::RULES,
+    a4_corrupt_indices::RULES,
+    a5_teardown::RULES,
+    s10_rings::RULES,
+    s14_more::RULES,
+    s14_programs::RULES,
+    s14_veth::RULES,
+    s1_socket::RULES,
+    s2_pointers::RULES,
+    s2_setsockopt::RULES,
+    s3_getsockopt::RULES,
+    s4_mmap::RULES,
+    s5_bind::RULES,
+    s5_more::RULES,
+    s6_more::RULES,
+    s6_receive::RULES,
+    s7_more::RULES,
+    s7_transmit::RULES,
+    s7_tx_metadata::RULES,
+    s8_more::RULES,
+    s8_poll::RULES,
+    s9_more::RULES,
+    s9_sharing::RULES,
+    s9_xskmap::RULES,
+];
+
+/// All rules.
+fn all() -> impl Iterator<Item = &'static Rule> {
+    FILES.iter().copied().flatten()
+}
