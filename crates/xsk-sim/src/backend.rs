@@ -82,6 +82,7 @@ impl SimKernel {
         }
         kernel.note_call(what, socket, start, &result);
         kernel.check_alive()?;
+        kernel.check_law();
         Ok(result?)
     }
 
@@ -129,6 +130,7 @@ impl Backend for SimKernel {
             // Programs and maps are kept by whoever uses them, and cost nothing.
             Some(Object::Map(_) | Object::Program(_)) | None => {}
         }
+        kernel.check_law();
     }
 
     fn setsockopt(&self, socket: Handle, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
@@ -223,6 +225,7 @@ impl Backend for SimKernel {
         }
         let until = kernel.clock.now().saturating_add(time);
         kernel.run_until(until);
+        kernel.check_law();
     }
 
     fn xskmap_create(&self, entries: u32) -> io::Result<Handle> {

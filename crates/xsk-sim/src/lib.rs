@@ -65,6 +65,7 @@ mod error;
 pub mod fault;
 mod frames;
 mod kernel;
+mod law;
 mod pool;
 mod profile;
 mod receive;

@@ -26,7 +26,10 @@ impl SimDevice {
     }
 
     fn with<T>(&self, what: impl FnOnce(&mut Kernel, Id<Device>) -> T) -> T {
-        what(&mut self.kernel.lock(), self.id)
+        let mut kernel = self.kernel.lock();
+        let result = what(&mut kernel, self.id);
+        kernel.check_law();
+        result
     }
 
     /// As [`with`](Self::with), for what ends in packets being handled: a crash of the kernel is the error.
@@ -39,6 +42,7 @@ impl SimDevice {
         kernel.look_at_rings();
         let result = what(&mut kernel, self.id);
         kernel.check_alive()?;
+        kernel.check_law();
         Ok(result?)
     }
 

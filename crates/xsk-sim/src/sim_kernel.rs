@@ -228,7 +228,9 @@ impl SimKernel {
     /// [in the background](Self::run_in_background).
     pub fn step(&self) -> bool {
         let mut kernel = self.lock();
-        kernel.running.is_none() && kernel.crash.is_none() && kernel.step(Duration::MAX)
+        let stepped = kernel.running.is_none() && kernel.crash.is_none() && kernel.step(Duration::MAX);
+        kernel.check_law();
+        stepped
     }
 
     /// Does everything that is planned, and what follows from it, but no more than `limit` steps. Returns how many; fewer

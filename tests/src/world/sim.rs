@@ -41,23 +41,32 @@ impl SimWorld {
     pub fn new(mode: XdpFlags, shape: &Shape) -> Self {
         let config = DeviceConfig::default().mtu(shape.mtu);
         let end = |(rx, tx)| config.clone().rx_queues(rx).tx_queues(tx);
-        Self::made(Profile::default(), mode, &end(shape.a), &end(shape.b))
+        Self::made(Profile::default(), mode, &end(shape.a), &end(shape.b), shape.lawful)
     }
 
     /// A world of another kernel, with programs in SKB mode.
     pub fn of(profile: Profile) -> Self {
         let config = DeviceConfig::default();
-        Self::made(profile, XdpFlags::XDP_FLAGS_SKB_MODE, &config, &config)
+        Self::made(profile, XdpFlags::XDP_FLAGS_SKB_MODE, &config, &config, true)
+    }
+
+    /// As [`of`](Self::of), for histories that break the law of the frames.
+    pub fn of_lawless(profile: Profile) -> Self {
+        let config = DeviceConfig::default();
+        Self::made(profile, XdpFlags::XDP_FLAGS_SKB_MODE, &config, &config, false)
     }
 
     /// A world whose ends are made in the same way.
     pub fn with(mode: XdpFlags, config: &DeviceConfig) -> Self {
-        Self::made(Profile::default(), mode, config, config)
+        Self::made(Profile::default(), mode, config, config, true)
     }
 
-    fn made(profile: Profile, mode: XdpFlags, a: &DeviceConfig, b: &DeviceConfig) -> Self {
+    fn made(profile: Profile, mode: XdpFlags, a: &DeviceConfig, b: &DeviceConfig, lawful: bool) -> Self {
         let kernel = SimKernel::with_profile(7, profile);
         let (a, b) = kernel.veth_of("a", a, "b", b).expect("a pair");
+        if lawful {
+            kernel.watch_frames();
+        }
         Self { kernel, a, b, mode, seen: Arc::default() }
     }
 

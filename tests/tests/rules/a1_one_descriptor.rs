@@ -8,6 +8,7 @@ use xsk_tests::world::{End, World};
 
 rules! {
     a1_one_descriptor_one_kick;
+    a1_refused_metadata.breaks_the_law();
 }
 
 /// What a kick comes to.
@@ -79,6 +80,10 @@ fn a1_one_descriptor_one_kick(world: &dyn World) {
     for (desc, expected) in rows {
         one(world, Some(desc), &expected);
     }
-    let metadata = Outcome { errno: EINVAL, consumer: 0, empty: 0, received: None, ..sent(&[0], 0) };
-    one(world, Some(desc(0, 60, 2)), &metadata);
+}
+
+/// Linux completes what it has not taken: the frame is in two places.
+fn a1_refused_metadata(world: &dyn World) {
+    let refused = Outcome { errno: EINVAL, consumer: 0, empty: 0, received: None, ..sent(&[0], 0) };
+    one(world, Some(desc(0, 60, 2)), &refused);
 }

@@ -17,7 +17,7 @@ rules! {
     a2_a_packet_longer_than_the_completion_ring_never_leaves;
     a2_an_invalid_end_with_one_completion_slot;
     s7_3_a_descriptor_rewritten_while_the_completion_ring_is_full;
-    s7_7_addresses_of_dropped_packets_lose_bit_0_too;
+    s7_7_addresses_of_dropped_packets_lose_bit_0_too.breaks_the_law();
 }
 
 fn a2_an_invalid_descriptor_ends_the_pass(world: &dyn World) {

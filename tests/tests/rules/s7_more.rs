@@ -129,6 +129,7 @@ fn s7_5_5_nothing_is_padded(world: &dyn World) {
         socket.tx().push([xdp_desc { len: len as u32, ..good(0) }]);
         assert_eq!(socket.kick(), 0);
         assert_eq!(world.receive(End::B), Some(frame(len, 1)));
+        assert_eq!(socket.completion().pop_all::<u64>(), [0]);
     }
 }
 
@@ -146,7 +147,7 @@ fn s7_7_3_completed_when_the_call_returns(world: &dyn World) {
         let program = verdict.map(|verdict| world.program(Program::Verdict(verdict), Handle(-1)));
         let link =
             program.map(|program| kernel.link_create(program, world.index(End::B), world.mode()).unwrap());
-        socket.tx().push([good(0)]);
+        socket.tx().push([good(u64::from(completed) * 0x1000)]);
         completed += 1;
         assert_eq!((socket.kick(), socket.completion().producer()), (0, completed), "{verdict:?}");
         link.into_iter().chain(program).for_each(|handle| kernel.close(handle));

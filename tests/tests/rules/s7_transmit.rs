@@ -123,8 +123,8 @@ fn s7_5_3_the_peers_mtu_counts(world: &dyn World) {
     let socket = RawSocket::open(world, &Setup::default());
     assert_eq!(world.set_mtu(End::A, 68), 0);
     assert_eq!(world.set_mtu(End::B, 2000), 0);
-    for (len, expected) in [(2018, 0), (2019, EBUSY)] {
-        socket.tx().push([xdp_desc { len, ..good(0) }]);
+    for (addr, len, expected) in [(0, 2018, 0), (0x1000, 2019, EBUSY)] {
+        socket.tx().push([xdp_desc { len, ..good(addr) }]);
         assert_eq!(socket.kick(), expected);
     }
     assert_eq!(socket.completion().producer(), 2);

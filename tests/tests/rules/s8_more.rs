@@ -22,7 +22,7 @@ fn s8_2_a_ring_of_one(world: &dyn World) {
     socket.tx().push([good(0)]);
     // Sent by the poll.
     assert_eq!(socket.poll(PollEvents::OUT, 0), PollEvents::OUT);
-    socket.tx().push([good(0)]);
+    socket.tx().push([good(0x1000)]);
     assert_eq!(socket.poll(PollEvents::OUT, 0), PollEvents::empty(), "the completion ring is full");
 }
 
@@ -60,7 +60,7 @@ fn s8_7_flags_never_change(world: &dyn World) {
     world.send(End::A, &frame(60, 1)); // nothing is left to fill
     assert_eq!((sender.tx().flags(), receiver.fill().flags()), (0, 1));
     sender.tx().set_flags(1);
-    sender.tx().push([good(0)]);
+    sender.tx().push([good(0x1000)]);
     assert_eq!((sender.kick(), sender.tx().flags()), (0, 1));
 }
 

@@ -53,7 +53,7 @@ fn s8_2_writable_up_to_half(world: &dyn World) {
     socket.tx().push([good(0)]);
     assert_eq!(socket.kick(), 0);
     for entries in 1..=8 {
-        socket.tx().push([good(0)]);
+        socket.tx().push([good(entries * 0x1000)]);
         let expected = if entries <= 4 { PollEvents::OUT } else { PollEvents::empty() };
         assert_eq!(socket.poll(PollEvents::OUT, 0), expected, "{entries} entries");
     }
@@ -98,10 +98,10 @@ fn s8_3_poll_is_woken_by_a_packet(world: &dyn World) {
 }
 
 fn s8_4_a_writer_sends_until_half_of_the_ring_is_empty(world: &dyn World) {
-    let setup = Setup { tx: 128, completion: 128, ..Setup::default() };
+    let setup = Setup { size: 128 * 4096, tx: 128, completion: 128, ..Setup::default() };
     let socket = RawSocket::open(world, &setup);
     world.set_up(End::B, false);
-    socket.tx().push((0..128).map(|i| good(i % 64 * 4096)));
+    socket.tx().push((0..128).map(|i| good(i * 4096)));
     // Each pass drops one; each dropped one wakes the writer.
     assert_eq!(socket.poll(PollEvents::OUT, 1000), PollEvents::OUT);
     assert_eq!(socket.tx().consumer(), 64);

@@ -62,6 +62,8 @@ pub(crate) struct Kernel {
     pub(crate) faults: Faults,
     /// While somebody wants one.
     pub(crate) recorder: Option<Box<Recorder>>,
+    /// Whether the law of the frames is checked at every step.
+    pub(crate) watches_frames: bool,
 }
 
 /// The process that makes the calls.
@@ -109,6 +111,7 @@ impl Kernel {
             crash: None,
             faults: Faults::default(),
             recorder: None,
+            watches_frames: false,
         }
     }
 

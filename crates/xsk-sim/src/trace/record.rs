@@ -20,12 +20,13 @@ use crate::socket::Socket;
 pub(crate) struct Recorder {
     events: VecDeque<TraceEvent>,
     room: usize,
+    addresses: u32,
     forgotten: u64,
     /// Producer and consumer index, by ring and the number of its socket (RX, TX) or pool (fill, completion).
     seen: BTreeMap<(Ring, u32), (u32, u32)>,
 }
 
-/// How many addresses of a movement are kept.
+/// How many addresses of a movement are kept, unless frames are watched: then all are.
 const ADDRESSES: u32 = 16;
 
 impl Recorder {
@@ -37,7 +38,12 @@ impl Recorder {
         self.events.push_back(event);
     }
 
-    pub(super) fn copy(&self) -> Trace {
+    /// Keeps all addresses of each movement.
+    pub(crate) fn keep_all_addresses(&mut self) {
+        self.addresses = u32::MAX;
+    }
+
+    pub(crate) fn copy(&self) -> Trace {
         Trace { events: self.events.iter().cloned().collect(), forgotten: self.forgotten }
     }
 
@@ -58,7 +64,7 @@ impl Recorder {
         let produced = (producer != old_producer).then(|| {
             // An impossible index claims more than the ring has.
             let count = producer.wrapping_sub(old_producer);
-            let count = if count > storage.capacity() { 0 } else { count.min(ADDRESSES) };
+            let count = if count > storage.capacity() { 0 } else { count.min(self.addresses) };
             let back = if beside && matches!(ring, Ring::Fill | Ring::Tx) {
                 consumer.wrapping_sub(old_producer).min(count)
             } else {
@@ -79,7 +85,7 @@ impl Recorder {
 impl Kernel {
     pub(super) fn start_recording(&mut self, room: usize) {
         let (events, seen) = (VecDeque::new(), BTreeMap::new());
-        self.recorder = Some(Box::new(Recorder { events, room, forgotten: 0, seen }));
+        self.recorder = Some(Box::new(Recorder { events, room, addresses: ADDRESSES, forgotten: 0, seen }));
     }
 
     /// Records something, if anybody wants it.
