@@ -17,7 +17,9 @@ const MS: Duration = Duration::from_millis(1);
 
 #[test]
 fn nothing_is_recorded_unasked() {
-    let (kernel, _a, b) = world(1);
+    // Not one that watches its frames, which takes a record.
+    let kernel = SimKernel::new(1);
+    let (_a, b) = kernel.veth("a", "b", &DeviceConfig::default()).unwrap();
     b.send(&[1; 60]).unwrap();
     assert!(kernel.trace().events().is_empty());
     kernel.record(10);
