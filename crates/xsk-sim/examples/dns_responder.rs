@@ -261,7 +261,7 @@ mod tests {
     /// A server on one end of a wire, a client's host on the other.
     fn world(seed: u64, frames: u32, config: &DeviceConfig) -> (SimKernel, SimDevice, SimDevice, Responder) {
         let kernel = SimKernel::new(seed);
-        kernel.watch_frames();
+        kernel.watch_frames(true);
         let (server, client) = kernel.veth("server", "client", config).unwrap();
         let responder = Responder::open(kernel.backend(), "server", frames, ZONE).unwrap();
         (kernel, server, client, responder)

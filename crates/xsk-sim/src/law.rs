@@ -11,8 +11,8 @@ use crate::trace::{Trace, TracePlace, What};
 const EVENTS: usize = 1 << 14;
 
 impl SimKernel {
-    /// From now on, a call, a step or a packet that leaves a frame in two places panics, with the history of that frame:
-    /// a test that hands a frame over twice, or a program under test that does, fails where it happened.
+    /// Whether, from now on, a call, a step or a packet that leaves a frame in two places panics, with the history of that
+    /// frame: a test that hands a frame over twice, or a program under test that does, fails where it happened. Not at first.
     ///
     /// For users who hand each frame over once; [`Frames::check`](crate::Frames::check) has the rule. It
     /// [records](Self::record) for the history, and costs time for each call.
@@ -24,7 +24,7 @@ impl SimKernel {
     /// # use xsk_sim::{DeviceConfig, SimKernel};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let kernel = SimKernel::new(1);
-    /// kernel.watch_frames();
+    /// kernel.watch_frames(true);
     /// # let (_here, there) = kernel.veth("here", "there", &DeviceConfig::default())?;
     /// # let frames = NonZeroU32::new(16).ok_or("no frames")?;
     /// # let (umem, descs) = Umem::new_in(kernel.backend(), UmemConfig::default(), frames, PageSize::Normal)?;
@@ -36,10 +36,10 @@ impl SimKernel {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn watch_frames(&self) {
-        self.record(EVENTS);
+    pub fn watch_frames(&self, watch: bool) {
+        self.record(if watch { EVENTS } else { 0 });
         let mut kernel = self.lock();
-        kernel.watches_frames = true;
+        kernel.watches_frames = watch;
         if let Some(recorder) = &mut kernel.recorder {
             recorder.keep_all_addresses();
         }

@@ -273,7 +273,7 @@ fn a_card_replays_and_records() {
     let base = 1_700_000_000_000_000_000;
     let capture = [packet(base, 60), packet(base, 5), packet(base + 3_000_000, 70), packet(base - 1, 80)];
     let kernel = SimKernel::new(1);
-    kernel.watch_frames();
+    kernel.watch_frames(true);
     let card = kernel.card("c", &DeviceConfig::default()).unwrap();
     let frames = NonZeroU32::new(8).unwrap();
     let (umem, descs) =

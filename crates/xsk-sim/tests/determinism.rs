@@ -130,7 +130,7 @@ fn a_history_has_a_known_hash() {
 #[test]
 fn a_frame_in_two_places_is_found() {
     let kernel = SimKernel::new(1);
-    kernel.watch_frames();
+    kernel.watch_frames(true);
     let (_a, b) = kernel.veth("a", "b", &DeviceConfig::default()).unwrap();
     let world = SimWorld::of(Profile::default());
     let mut socket = RawSocket::new(&kernel.backend());
@@ -152,7 +152,7 @@ fn a_frame_in_two_places_is_found() {
 fn the_seed_decides_what_linux_leaves_open() {
     let released_after = |seed| {
         let kernel = SimKernel::new(seed);
-        kernel.watch_frames();
+        kernel.watch_frames(true);
         let socket: Handle = kernel.socket().unwrap();
         kernel.close(socket);
         let before = kernel.time();

@@ -18,7 +18,7 @@ const MS: Duration = Duration::from_millis(1);
 /// the faults end all frames that are not lost come back.
 fn swarm(seed: u64, profile: Profile, mode: XdpFlags) -> String {
     let kernel = SimKernel::with_profile(seed, profile);
-    kernel.watch_frames();
+    kernel.watch_frames(true);
     let (a, b) = kernel.veth("a", "b", &DeviceConfig::default().threaded(seed.is_multiple_of(2))).unwrap();
     kernel.record(1 << 16);
     let mut port = Port::open(&kernel, "a", mode);

@@ -37,7 +37,7 @@ fn calls_fail_by_kind_number_and_socket() {
 #[test]
 fn the_first_rule_that_answers_wins() {
     let kernel = SimKernel::new(1);
-    kernel.watch_frames();
+    kernel.watch_frames(true);
     let first = kernel.fault(|point: &Point, _: &mut Chance<'_>| match point.moment {
         Moment::Call(Call::Socket) => Some(Fault::Errno(1)),
         _ => None,
@@ -74,7 +74,7 @@ fn addresses(port: &Port, frames: [usize; 4]) -> Vec<usize> {
 fn completions_are_lost() {
     for profile in [Profile::LINUX_6_18, Profile::LINUX_6_12] {
         let kernel = SimKernel::with_profile(3, profile);
-        kernel.watch_frames();
+        kernel.watch_frames(true);
         let (_a, b) = kernel.veth("a", "b", &DeviceConfig::default()).unwrap();
         let mut port = Port::open(&kernel, "a", XdpFlags::empty());
         let second = kernel.fault(FaultRule::lose_completions().nth(2));
@@ -124,7 +124,7 @@ fn completions_come_late_and_in_another_order() {
         let mut orders = BTreeSet::new();
         for seed in 0..20 {
             let kernel = SimKernel::with_profile(seed, profile);
-            kernel.watch_frames();
+            kernel.watch_frames(true);
             let (_a, _b) = kernel.veth("a", "b", &DeviceConfig::default()).unwrap();
             let mut port = Port::open(&kernel, "a", XdpFlags::empty());
             let late = kernel.fault(FaultRule::delay_completions(MS..20 * MS));
@@ -262,7 +262,7 @@ fn corrupt_descriptors_harm_nobody() {
     let mut shown = BTreeSet::new();
     for seed in 0..200 {
         let kernel = SimKernel::new(seed);
-        kernel.watch_frames();
+        kernel.watch_frames(true);
         let (_a, b) = kernel.veth("a", "b", &DeviceConfig::default()).unwrap();
         let mut port = Port::open(&kernel, "a", XdpFlags::empty());
         port.fill_eight();
@@ -307,7 +307,7 @@ fn corrupt_descriptors_harm_nobody() {
 fn corrupt_completions_harm_nobody() {
     for seed in 0..100 {
         let kernel = SimKernel::new(seed);
-        kernel.watch_frames();
+        kernel.watch_frames(true);
         let (_a, _b) = kernel.veth("a", "b", &DeviceConfig::default()).unwrap();
         let mut port = Port::open(&kernel, "a", XdpFlags::empty());
         let corrupt = kernel.fault(FaultRule::corrupt_completions().nth(2));
@@ -329,7 +329,7 @@ fn impossible_indices_are_typed_errors_and_pass() {
     for seed in 0..20 {
         for ring in [Ring::Rx, Ring::Tx, Ring::Fill, Ring::Completion] {
             let kernel = SimKernel::new(seed);
-            kernel.watch_frames();
+            kernel.watch_frames(true);
             let (_a, b) = kernel.veth("a", "b", &DeviceConfig::default()).unwrap();
             let mut port = Port::open(&kernel, "a", XdpFlags::empty());
             port.fill_eight();
@@ -425,7 +425,7 @@ fn a_link_flaps() {
 fn a_closure_chooses_what_is_shown() {
     for profile in [Profile::LINUX_6_18, Profile::LINUX_6_1] {
         let kernel = SimKernel::with_profile(1, profile);
-        kernel.watch_frames();
+        kernel.watch_frames(true);
         let (_a, b) = kernel.veth("a", "b", &DeviceConfig::default()).unwrap();
         let mut port = Port::open(&kernel, "a", XdpFlags::empty());
         port.fill_eight();

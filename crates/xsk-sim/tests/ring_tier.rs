@@ -19,7 +19,7 @@ struct Port {
 
 fn world(queues: u32) -> (SimKernel, SimDevice, SimDevice) {
     let kernel = SimKernel::new(3);
-    kernel.watch_frames();
+    kernel.watch_frames(true);
     let (a, b) = kernel.veth("a", "b", &DeviceConfig::default().queues(queues)).unwrap();
     (kernel, a, b)
 }
@@ -195,7 +195,7 @@ fn refusals_are_diagnosed() {
 #[test]
 fn the_loop_returns_what_is_sent() {
     let kernel = SimKernel::new(1);
-    kernel.watch_frames();
+    kernel.watch_frames(true);
     let _lo = kernel.loopback("lo").unwrap();
     let (umem, mut descs) = umem(&kernel, 16);
     let mut port = port(&umem, "lo", 0);
@@ -211,7 +211,7 @@ fn the_loop_returns_what_is_sent() {
 #[test]
 fn a_card_takes_packets_from_the_test_and_gives_them_back() {
     let kernel = SimKernel::new(1);
-    kernel.watch_frames();
+    kernel.watch_frames(true);
     for (mode, card) in [(XdpFlags::XDP_FLAGS_SKB_MODE, "c0"), (XdpFlags::XDP_FLAGS_DRV_MODE, "c1")] {
         let card = kernel.card(card, &DeviceConfig::default().queues(2)).unwrap();
         let (umem, mut descs) = umem(&kernel, 16);

@@ -50,12 +50,6 @@ impl SimWorld {
         Self::made(profile, XdpFlags::XDP_FLAGS_SKB_MODE, &config, &config, true)
     }
 
-    /// As [`of`](Self::of), for histories that break the law of the frames.
-    pub fn of_lawless(profile: Profile) -> Self {
-        let config = DeviceConfig::default();
-        Self::made(profile, XdpFlags::XDP_FLAGS_SKB_MODE, &config, &config, false)
-    }
-
     /// A world whose ends are made in the same way.
     pub fn with(mode: XdpFlags, config: &DeviceConfig) -> Self {
         Self::made(Profile::default(), mode, config, config, true)
@@ -64,9 +58,7 @@ impl SimWorld {
     fn made(profile: Profile, mode: XdpFlags, a: &DeviceConfig, b: &DeviceConfig, lawful: bool) -> Self {
         let kernel = SimKernel::with_profile(7, profile);
         let (a, b) = kernel.veth_of("a", a, "b", b).expect("a pair");
-        if lawful {
-            kernel.watch_frames();
-        }
+        kernel.watch_frames(lawful);
         Self { kernel, a, b, mode, seen: Arc::default() }
     }
 

@@ -40,7 +40,7 @@ impl Port {
 
 pub fn world(queues: u32) -> (SimKernel, SimDevice, SimDevice) {
     let kernel = SimKernel::new(3);
-    kernel.watch_frames();
+    kernel.watch_frames(true);
     let (a, b) = kernel.veth("a", "b", &DeviceConfig::default().queues(queues)).unwrap();
     (kernel, a, b)
 }
