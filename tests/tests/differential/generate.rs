@@ -196,8 +196,10 @@ fn setup(world: World, s: usize) -> impl Strategy<Value = Ops> {
         vec![0, XDP_COPY, XDP_COPY, XDP_COPY | XDP_USE_NEED_WAKEUP]
     };
     let family = AF_XDP as u16;
-    (rings(), select(flags), vec(good_entry(), 0..24), mishaps(world, s)).prop_map(
-        move |(sizes, flags, fill, mishaps)| {
+    // A queue id of which 16 bits count; a ring that a shared queue has already.
+    let odd = (weighted(0.03), weighted(0.05));
+    (rings(), select(flags), vec(good_entry(), 0..24), mishaps(world, s), odd).prop_map(
+        move |(sizes, flags, fill, mishaps, (wide, too_many))| {
             let (bad_register, bad_bind) = mishaps;
             let mut ops: Ops = bad_register.into_iter().collect();
             let (flags, with) = match shares {
@@ -214,12 +216,16 @@ fn setup(world: World, s: usize) -> impl Strategy<Value = Ops> {
                 (other.end, other.queue) == (end, queue)
             });
             for (ring, entries) in sizes {
-                if !beside || matches!(ring, RingKind::Rx | RingKind::Tx) {
+                if !beside
+                    || (too_many && ring == RingKind::Fill)
+                    || matches!(ring, RingKind::Rx | RingKind::Tx)
+                {
                     ops.push(Op::Ring { s, ring, entries, take: 4 });
                 }
             }
             ops.extend(bad_bind);
-            ops.push(Op::Bind { s, family, to: To::End(end), queue, flags, with });
+            let id = if wide { queue | 1 << 16 } else { queue };
+            ops.push(Op::Bind { s, family, to: To::End(end), queue: id, flags, with });
             ops.push(Op::MapUpdate { s, end, key: queue });
             if !fill.is_empty() {
                 ops.push(Op::Fill { s, entries: fill });
@@ -245,6 +251,7 @@ fn mishaps(world: World, s: usize) -> impl Strategy<Value = (Option<Op>, Option<
     ];
     let bad_bind = prop_oneof![
         24 => Just(None),
+        1 => Just(bind(XDP_COPY | XDP_ZEROCOPY, With::Nobody)),
         1 => Just(bind(XDP_ZEROCOPY, With::Nobody)),
         1 => Just(bind(XDP_ZEROCOPY | sg, With::Nobody)),
         1 => Just(bind(XDP_SHARED_UMEM, With::Map)),
@@ -304,22 +311,38 @@ fn sending(world: World) -> impl Strategy<Value = Ops> {
         let many = vec(good_desc(reg, short()), 30..60);
         let piece = if world.place.sg { 2000_u32 } else { 700 };
         let packet = (prop_oneof![6 => 2..5_usize, 1 => 5..17_usize, 1 => 17..21_usize], 1..piece)
-            .prop_flat_map(move |(count, piece)| vec(good_desc(reg, 1..=piece), count))
-            .prop_map(|mut descs| {
-                let last = descs.len() - 1;
-                descs[..last].iter_mut().for_each(|desc| desc.options = XDP_PKT_CONTD);
-                descs
-            });
+            .prop_flat_map(move |(count, piece)| vec(good_desc(reg, 1..=piece), count));
+        // One descriptor of it may be refused, and may be the last.
+        let broken = (weighted(0.3), any::<usize>(), any::<bool>());
+        let packet = (packet, broken).prop_map(|(mut descs, (is_broken, at, ends))| {
+            let last = descs.len() - 1;
+            descs[..last].iter_mut().for_each(|desc| desc.options = XDP_PKT_CONTD);
+            if is_broken {
+                let bad = &mut descs[at % (last + 1)];
+                bad.len = 0;
+                bad.options = if ends { 0 } else { XDP_PKT_CONTD };
+            }
+            descs
+        });
         let packets = (packet, singles()).prop_map(|(packet, singles)| [packet, singles].concat());
         let descs = prop_oneof![3 => singles(), 1 => many, 3 => packets];
+        let mend = (good_desc(reg, short()), any::<bool>()).prop_map(move |(desc, continues)| {
+            let options = if continues { XDP_PKT_CONTD } else { 0 };
+            // What a pass got stuck at is replaced.
+            vec![
+                Op::Rewrite { s, skip: 0, desc: xdp_desc { options, ..desc } },
+                Op::Complete { s, max: 64 },
+                Op::Kick { s },
+            ]
+        });
         let after = prop_oneof![
-            3 => Just(None),
-            2 => Just(Some(Op::Complete { s, max: 64 })),
-            1 => Just(Some(Op::Poll { s, events: 4 })),
+            5 => Just(Vec::new()),
+            3 => Just(vec![Op::Complete { s, max: 64 }]),
+            1 => Just(vec![Op::Poll { s, events: 4 }]),
+            2 => mend,
         ];
-        (descs, weighted(0.8), after).prop_map(move |(descs, kick, after)| {
-            std::iter::once(Op::Send { s, descs, kick }).chain(after).collect()
-        })
+        (descs, weighted(0.8), after)
+            .prop_map(move |(descs, kick, after)| [vec![Op::Send { s, descs, kick }], after].concat())
     })
 }
 
@@ -404,6 +427,7 @@ fn traffic(world: World) -> impl Strategy<Value = Op> {
         2 => (slot(), desc(), 10..40_usize)
             .prop_map(|(s, desc, n)| Op::Send { s, descs: vec![desc; n], kick: true }),
         5 => slot().prop_map(|s| Op::Kick { s }),
+        1 => (slot(), 0..3_u32, desc()).prop_map(|(s, skip, desc)| Op::Rewrite { s, skip, desc }),
         2 => slot().prop_map(|s| Op::Wake { s }),
         3 => (slot(), select(vec![1, 4, 5, 0, 0x145])).prop_map(|(s, events)| Op::Poll { s, events }),
         2 => (polled(), select(vec![1, 4, 5, 0])).prop_map(|(sockets, events)| Op::PollMany { sockets, events }),

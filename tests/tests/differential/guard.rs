@@ -97,12 +97,19 @@ impl Guard {
             Op::Remove { .. } => self.gone = [true; 2],
             Op::MoveAway { end } => self.gone[*end] = true,
             Op::Register { reg, .. } => self.has_short_metadata |= worked && is_short(reg),
-            Op::Send { descs, .. } => {
-                self.asks_metadata |= descs.iter().any(|desc| desc.options & XDP_TX_METADATA != 0);
-            }
+            Op::Send { .. } | Op::Rewrite { .. } => self.asks_metadata |= asks_metadata(op),
             _ => {}
         }
     }
+}
+
+fn asks_metadata(op: &Op) -> bool {
+    let descs = match op {
+        Op::Send { descs, .. } => descs.as_slice(),
+        Op::Rewrite { desc, .. } => std::slice::from_ref(desc),
+        _ => &[],
+    };
+    descs.iter().any(|desc| desc.options & XDP_TX_METADATA != 0)
 }
 
 fn is_short(reg: &xsk_core::abi::xdp_umem_reg) -> bool {

@@ -145,6 +145,12 @@ pub(crate) enum Op {
         descs: Vec<xdp_desc>,
         kick: bool,
     },
+    /// Replaces a TX descriptor that the kernel has not taken yet, so many after the next.
+    Rewrite {
+        s: usize,
+        skip: u32,
+        desc: xdp_desc,
+    },
     /// `sendto`.
     Kick {
         s: usize,
@@ -241,6 +247,7 @@ impl Op {
             Self::MapUpdateOdd { .. } => "map update",
             Self::PollMany { .. } => "poll",
             Self::Corrupt { .. } => "(corrupt)",
+            Self::Rewrite { .. } => "(rewrite)",
             Self::BindToDevice { .. } => "setsockopt SO_BINDTODEVICE",
             Self::Mtu { .. } => "(MTU)",
             Self::Remove { .. } => "(remove)",

@@ -237,6 +237,10 @@ impl<'a> Player<'a> {
                 }
                 Answer::Ok(pushed.into(), Vec::new())
             }
+            Op::Rewrite { s, skip, desc } => {
+                let rewritten = self.ring(*s, RingKind::Tx).is_some_and(|ring| ring.rewrite(*skip, *desc));
+                Answer::Ok(rewritten.into(), Vec::new())
+            }
             Op::Kick { s } => Answer::unit(kernel.sendto(self.handle(*s))),
             Op::Wake { s } => Answer::unit(kernel.recvfrom(self.handle(*s))),
             Op::Poll { s, events } => self.poll(&[*s], *events),
@@ -416,22 +420,24 @@ impl<'a> Player<'a> {
     /// Where a UMEM differs from the other player's first, and some bytes of both.
     pub(crate) fn memory_differs(&self, other: &Self, umem: usize) -> Option<(usize, Vec<u8>, Vec<u8>)> {
         let (a, b) = (&self.memory[umem], &other.memory[umem]);
-        let len = a.len().min(b.len());
+        let len = MEMORY as usize;
+        assert!(len <= a.len().min(b.len()));
         // SAFETY: both are at least as long. No reference is made: a kernel that is late may still be writing.
         if unsafe { libc::memcmp(a.as_ptr().as_ptr().cast(), b.as_ptr().as_ptr().cast(), len) } == 0 {
             return None;
         }
-        let (a, b) = (bytes(a), bytes(b));
+        let (a, b) = (bytes(a, len), bytes(b, len));
         let at = a.iter().zip(&b).position(|(a, b)| a != b)?;
         let part = |bytes: &[u8]| bytes[at..len.min(at + 16)].to_vec();
         Some((at, part(&a), part(&b)))
     }
 }
 
-/// A copy of a mapping.
-fn bytes(memory: &Mapping) -> Vec<u8> {
-    let mut bytes = vec![0; memory.len()];
-    // SAFETY: both are as long.
+/// A copy of the part of a mapping that is a UMEM's.
+fn bytes(memory: &Mapping, len: usize) -> Vec<u8> {
+    assert!(len <= memory.len());
+    let mut bytes = vec![0; len];
+    // SAFETY: both are at least as long, and what is behind this part, which cannot be read, is left alone.
     unsafe {
         std::ptr::copy_nonoverlapping(memory.as_ptr().as_ptr(), bytes.as_mut_ptr(), bytes.len());
     }

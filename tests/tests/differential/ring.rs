@@ -79,6 +79,17 @@ impl Ring {
         count
     }
 
+    /// Replaces an entry that waits, so many after the next. False if there is none.
+    pub(crate) fn rewrite<T: Pod>(&self, skip: u32, entry: T) -> bool {
+        let consumer = self.consumer();
+        let waits = skip < self.producer().wrapping_sub(consumer).min(self.entries);
+        if waits {
+            // SAFETY: a slot (checked by `slot`); the kernel moves within the calls of this thread only.
+            unsafe { self.slot::<T>(consumer.wrapping_add(skip)).write(entry) };
+        }
+        waits
+    }
+
     /// Takes entries off, no more than there are. How many.
     pub(crate) fn take(&self, max: u32) -> u32 {
         let consumer = self.consumer();
