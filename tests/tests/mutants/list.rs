@@ -110,7 +110,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant("5.2.3: a queue id has 16 bits", "socket/bind.rs", "self.queue & 0xffff", "self.queue"),
     mutant(
         "5.2.6: a failed bind leaves the multi-buffer bit",
-        "profile.rs",
+        "profile/mod.rs",
         "failed_bind_keeps_sg: true,",
         "failed_bind_keeps_sg: false,",
     ),
@@ -190,7 +190,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "7.3 b: a full completion ring is an error",
-        "profile.rs",
+        "profile/mod.rs",
         "full_completion_is_error: true,",
         "full_completion_is_error: false,",
     ),
@@ -232,7 +232,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "7.6.2: refused metadata posts a completion that nobody has asked for",
-        "profile.rs",
+        "profile/mod.rs",
         "bad_metadata_completes: true,",
         "bad_metadata_completes: false,",
     ),
@@ -244,14 +244,14 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "7.7.2: bit 0 of the first completed address is lost",
-        "profile.rs",
+        "profile/mod.rs",
         "completion_clears_bit_0: true,",
         "completion_clears_bit_0: false,",
     ),
     // Waiting, teardown, maps, rings.
     mutant(
         "8.1: poll reports nothing while the device is down",
-        "profile.rs",
+        "profile/mod.rs",
         "poll_sees_device_down: true,",
         "poll_sees_device_down: false,",
     ),
