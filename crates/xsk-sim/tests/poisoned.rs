@@ -7,6 +7,7 @@
 
 mod port;
 
+use std::io::Write;
 use std::time::Duration;
 
 use port::{Port, world, write};
@@ -16,7 +17,7 @@ use xsk::{FrameDesc, Umem};
 use xsk_sim::fault::FaultRule;
 use xsk_sim::{DeviceConfig, Place, SimKernel};
 
-#[cfg(sanitized)]
+#[cfg(sanitized = "address")]
 mod poison {
     use std::ffi::c_void;
 
@@ -35,7 +36,7 @@ mod poison {
     }
 }
 
-#[cfg(not(sanitized))]
+#[cfg(not(sanitized = "address"))]
 mod poison {
     pub(super) fn set(_start: *const u8, _len: usize, _poisoned: bool) {}
 }
@@ -107,12 +108,16 @@ impl Drop for Guard {
     }
 }
 
-/// Reads and writes the data of a frame.
+/// Writes all of a frame that the user may, from its data to the end of its chunk, and reads it back.
 fn touch(umem: &Umem, desc: &FrameDesc) {
     let mut desc = *desc;
     // SAFETY: the test means to touch it; whether it may is what is tested.
     let mut data = unsafe { umem.data_mut(&mut desc) };
-    data.contents_mut().iter_mut().for_each(|byte| *byte = byte.wrapping_add(1));
+    let room = data.cursor().buf_len();
+    assert!(room > 1000, "{room}");
+    data.cursor().set_pos(0);
+    data.cursor().write_all(&vec![9; room]).unwrap();
+    assert!(data.contents_mut().iter().all(|byte| *byte == 9));
 }
 
 fn history(seed: u64, mode: XdpFlags) {
@@ -232,7 +237,7 @@ fn touch_one() {
 }
 
 #[test]
-#[cfg(sanitized)]
+#[cfg(sanitized = "address")]
 fn what_is_not_ones_own_is_caught() {
     let program = std::env::current_exe().unwrap();
     let run = |what: &str| {
