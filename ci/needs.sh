@@ -49,6 +49,11 @@ missing_to_count() {
     have valgrind || echo valgrind
 }
 
+# Debian's names of the packages that fuzzing needs: libFuzzer is C++.
+missing_to_fuzz() {
+    have c++ || echo g++
+}
+
 # The Rust targets that are not installed.
 missing_targets() {
     local libraries target

@@ -111,7 +111,7 @@ fn receive(socket: &OwnedFd) -> io::Result<Vec<u8>> {
     }
 }
 
-fn parse_answer(message: &[u8]) -> io::Result<Vec<u8>> {
+pub(super) fn parse_answer(message: &[u8]) -> io::Result<Vec<u8>> {
     let kind = message.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]])).ok_or_else(malformed)?;
     let len = read_u32(message).ok_or_else(malformed)? as usize;
     let body = message.get(NLMSG_LEN..len).ok_or_else(malformed)?;
@@ -153,7 +153,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
-fn parse_link(body: &[u8]) -> Option<Link> {
+pub(super) fn parse_link(body: &[u8]) -> Option<Link> {
     let flags = read_u32(body.get(8..12)?)?;
     let mut link = Link { up: flags & IFF_UP != 0, carrier: flags & IFF_LOWER_UP != 0, ..Default::default() };
     for (kind, value) in attributes(body.get(IFINFOMSG_LEN..)?) {
