@@ -101,7 +101,7 @@ impl SimKernel {
         }
         let region = Region::new(len).map_err(|_| Failure::Errno(ENOMEM))?;
         kernel.process.free_huge_pages -= huge;
-        kernel.memory.insert(&region);
+        kernel.memory.insert(&region, pages.bytes() as u64);
         Ok(Mapping::of_region(&region, Box::new(UnmapMemory::new(self, &region, huge))))
     }
 }

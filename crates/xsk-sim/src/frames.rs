@@ -231,6 +231,10 @@ impl Kernel {
         };
         for (id, pool) in self.pools.iter() {
             pool.free.iter().for_each(|chunk| put(pool.umem, *chunk, Place::Pool));
+            if let Some(driver) = &pool.driver {
+                let held = driver.buffers().chain(driver.descriptors());
+                held.for_each(|address| put(pool.umem, address, Place::Kernel));
+            }
             waiting(&pool.fill.ring).for_each(|entry| put(pool.umem, entry, Place::Fill));
             let ring = &pool.completion.ring;
             let seen = ring.storage().load_consumer(Order::ReadConsumer);

@@ -42,7 +42,7 @@
 //!
 //! # What is not Linux
 //!
-//! * Zero copy: no device has it.
+//! * Zero copy is written from the kernel's source and not measured: see below.
 //! * A ring has at most [`MAX_CAPACITY`](xsk_core::ring::MAX_CAPACITY) entries, more are `ENOMEM`.
 //! * Memory of a UMEM is one mapping of this kernel, or was [adopted](SimKernel::adopt); Linux takes any.
 //! * Options of level `SOL_SOCKET` that mean nothing to AF_XDP are an [`Unsupported`] error.
@@ -52,7 +52,43 @@
 //!   know up to a millisecond later, or (a TX ring that was filled) at the socket's next call. Outside of Unix there are none.
 //! * In the background all calls share one lock, and one thread does the kernel's work, on however many processors.
 //! * A poll for ever on a kernel where nothing is planned is a [`WouldBlockForever`] error.
+//! * A card takes frames of any length from its wire, whatever its MTU. Its native programs are limited as veth's are.
+//! * No driver registers its NAPI: `SO_INCOMING_NAPI_ID` is 0, and busy polling has no effect.
+//! * A program that redirects to a map that is closed drops; Linux would not have loaded it.
 //! * What crashes or hangs Linux is a [`Crash`].
+//!
+//! # Zero copy
+//!
+//! Cards have it on request ([`DeviceConfig::zero_copy`]). veth has none, so none of these rules was compared with Linux; they
+//! are from the source of Linux 6.18, and the same in every [`Profile`]. **All are unmeasured**:
+//!
+//! * Without `XDP_COPY` and `XDP_ZEROCOPY`, a bind takes it where it can and copies elsewhere. `XDP_ZEROCOPY` is `EOPNOTSUPP`
+//!   on devices without, and with `XDP_USE_SG` on those with one buffer for a packet; `EINVAL` if an MTU and 26 bytes do not
+//!   fit the buffers of a packet, or the queue is not one of both kinds (`net/xdp/xsk_buff_pool.c:xp_assign_dev`, drivers).
+//! * An MTU that bound sockets could not receive is `EINVAL` (drivers).
+//! * The driver's rings run while the device is up and has a native program; a wakeup without is `EINVAL`, and packets are
+//!   copied as in SKB mode (`igb_xsk.c:igb_xsk_wakeup`). Attaching and binding do not reset the link, as they do on some cards.
+//! * The driver keeps up to 255 buffers, taken from the fill ring ahead, 32 or more at a time; invalid entries are skipped. The
+//!   consumer index shows it when packets are delivered (`net/xdp/xsk_buff_pool.c:xp_alloc_batch`).
+//! * `rx_invalid_descs` stays 0: it is a counter of the RX ring (`net/xdp/xsk.c:xsk_getsockopt`).
+//! * A packet without a buffer is the device's loss: no counter of the socket sees it.
+//! * Unaligned chunks and descriptors that cross a page are invalid, unless pages are huge: normal pages count as never
+//!   contiguous (`include/net/xsk_buff_pool.h:xp_desc_crosses_non_contig_pg`).
+//! * The program works on the frame itself: the address in the RX ring follows `adjust_head`, and the room at the end is that
+//!   of the chunk less 320 bytes (`net/xdp/xsk.c:xsk_rcv_zc`).
+//! * PASS, TX and redirection to a device copy the packet; its buffer serves the next one. So does the buffer of a packet that
+//!   the RX ring had no room for (`igb_xsk.c:igb_run_xdp_zc`).
+//! * With `XDP_USE_NEED_WAKEUP`, and never without, the driver changes the flags: on the fill ring they ask for a wakeup when
+//!   there were fewer buffers than wanted, on the TX ring when nothing is being sent (`mlx5`; Intel's drivers ask always).
+//! * sendto, recvfrom and poll wake the driver as the flags say, cached in the kernel; NAPI then completes, transmits,
+//!   receives and takes buffers (`net/xdp/xsk.c:__xsk_sendmsg`, `xsk_poll`; `igb_main.c:igb_poll`).
+//! * One sender's descriptors are taken as a batch that a refused one ends, those of several in turns of 32. A refused
+//!   descriptor, and those of a packet of too many, are taken and never completed
+//!   (`net/xdp/xsk.c:xsk_tx_peek_release_desc_batch`, `net/xdp/xsk_queue.h:xskq_cons_read_desc_batch`).
+//! * The device reads a packet 1 to 20 microseconds later, drawn from the seed; completions come in order, at the next NAPI.
+//! * TX metadata is checked for room and otherwise ignored, as by drivers without `xsk_tx_metadata_ops`.
+//! * A device that goes down, or a program that goes, gives buffers back to the pool and completes what was not sent. After
+//!   close, buffers stay with the device until the queue is released (`igb_main.c:igb_clean_tx_ring`, `xsk_release`).
 #![deny(unsafe_code)]
 
 mod arena;
@@ -80,6 +116,7 @@ pub mod trace;
 mod transmit;
 mod umem;
 mod xdp;
+mod zero_copy;
 
 pub use background::Background;
 pub use device::{DeviceConfig, Qdisc};

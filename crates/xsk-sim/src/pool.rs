@@ -7,6 +7,7 @@ use crate::kernel::Kernel;
 use crate::shared::{ConsumerRing, ProducerRing, RingMemory};
 use crate::socket::Socket;
 use crate::umem::Umem;
+use crate::zero_copy::DriverRings;
 
 /// A fill ring.
 #[derive(Debug)]
@@ -77,6 +78,8 @@ pub(crate) struct Pool {
     pub(crate) need_wakeup: bool,
     /// Sockets that use it.
     pub(crate) users: u32,
+    /// Without copying: what the driver has of it.
+    pub(crate) driver: Option<Box<DriverRings>>,
 }
 
 /// How many fill entries one packet may skip before the simulator calls it a hang: Linux has no bound.

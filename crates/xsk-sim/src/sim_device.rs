@@ -129,6 +129,19 @@ impl SimDevice {
         })
     }
 
+    /// Puts a cable between two cards: what one sends comes in at the other, a microsecond later, on the receive queue with
+    /// the number of the transmit queue (modulo how many there are). A card that is connected to itself receives what it
+    /// sends. Each loses the cable that it had; what goes over a cable is not [`sent`](Self::sent) to the test.
+    ///
+    /// # Errors
+    /// `EINVAL`: they are no cards, or of two kernels, or the other is gone. `ENODEV`: this one is.
+    pub fn connect(&self, other: &Self) -> io::Result<()> {
+        if !self.kernel.is(&other.kernel) {
+            return Err(Failure::Errno(EINVAL).into());
+        }
+        self.call(|kernel, id| kernel.connect(id, other.id))
+    }
+
     /// The next frame that went out on its wire, if there is one. Of a card only.
     pub fn sent(&self) -> Option<Vec<u8>> {
         self.sent_at().map(|(_, frame)| frame)

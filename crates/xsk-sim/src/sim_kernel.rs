@@ -84,6 +84,11 @@ impl SimKernel {
         Arc::new(self.clone())
     }
 
+    /// Whether two handles are of one kernel.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.inner
     }
@@ -95,7 +100,7 @@ impl SimKernel {
     /// Makes a pair of connected devices. What one sends the other receives.
     ///
     /// # Errors
-    /// `EEXIST`: a name is taken. `EINVAL`: it is no name for a device.
+    /// `EEXIST`: a name is taken. `EINVAL`: it is no name for a device, or an MTU is not of 68 to 65535 bytes.
     pub fn veth(&self, a: &str, b: &str, config: &DeviceConfig) -> io::Result<(SimDevice, SimDevice)> {
         self.veth_of(a, config, b, config)
     }
@@ -103,7 +108,7 @@ impl SimKernel {
     /// As [`veth`](Self::veth), with ends that differ.
     ///
     /// # Errors
-    /// As [`veth`](Self::veth).
+    /// As [`veth`](Self::veth). [`Unsupported`](crate::Unsupported): zero copy, which veth has not.
     pub fn veth_of(
         &self,
         a: &str,
@@ -134,7 +139,8 @@ impl SimKernel {
         Ok(SimDevice::new(self, device))
     }
 
-    /// Makes a network card whose wire ends in the test: [`SimDevice::inject`] and [`SimDevice::sent`].
+    /// Makes a network card whose wire ends in the test: [`SimDevice::inject`] and [`SimDevice::sent`]; or at another card:
+    /// [`SimDevice::connect`].
     ///
     /// # Errors
     /// As [`veth`](Self::veth).
@@ -202,7 +208,7 @@ impl SimKernel {
 
     /// Makes memory of the caller known, so that a UMEM can be registered in it; the mapping's end forgets it.
     pub fn adopt(&self, memory: &Arc<Region>) -> Mapping {
-        self.lock().memory.insert(memory);
+        self.lock().memory.insert(memory, xsk_core::region::PAGE_SIZE as u64);
         Mapping::of_region(memory, Box::new(UnmapMemory::new(self, memory, 0)))
     }
 

@@ -82,6 +82,9 @@ impl Kernel {
                 text.push_str(&consumer("fill", &pool.fill.ring));
                 text.push_str(&producer("completion", &pool.completion.ring));
                 writeln!(text, " kept {} empty {}", pool.free.len(), pool.fill.empty)?;
+                if let Some([posted, arrived, sending]) = pool.driver.as_ref().map(|it| it.counts()) {
+                    writeln!(text, "    zero copy: posted {posted} arrived {arrived} sending {sending}")?;
+                }
             }
         }
         Ok(())

@@ -25,6 +25,10 @@ pub(crate) struct Umem {
     pub(crate) tx_metadata_len: u32,
     /// Packets of several buffers: set by bind, for all sockets of the UMEM.
     pub(crate) sg: bool,
+    /// A queue took it without copying, and every other queue has to.
+    pub(crate) zero_copy: bool,
+    /// Bytes of its pages: beyond one a device sees other memory.
+    pub(crate) page: u64,
     /// Sockets and pools that use it.
     pub(crate) users: u32,
     locked_pages: u64,
@@ -46,7 +50,12 @@ impl Umem {
 
     /// Writes received data into a chunk, and metadata before it.
     pub(crate) fn receive(&self, chunk: u64, data: &[u8], metadata: &[u8]) {
-        let at = chunk + u64::from(self.data_offset());
+        self.receive_at(chunk, 0, data, metadata);
+    }
+
+    /// As [`receive`](Self::receive), with the data moved by so many bytes.
+    pub(crate) fn receive_at(&self, chunk: u64, shift: i64, data: &[u8], metadata: &[u8]) {
+        let at = (chunk + u64::from(self.data_offset())).wrapping_add_signed(shift);
         self.memory.write(at, data);
         if !metadata.is_empty() {
             self.memory.write(at - metadata.len() as u64, metadata);
@@ -76,8 +85,19 @@ impl Umem {
 
     /// The address of received data, as a descriptor has it.
     pub(crate) fn rx_address(&self, chunk: u64) -> u64 {
-        let offset = u64::from(self.data_offset());
+        self.rx_address_at(chunk, 0)
+    }
+
+    /// As [`rx_address`](Self::rx_address), with the data moved by so many bytes.
+    pub(crate) fn rx_address_at(&self, chunk: u64, shift: i64) -> u64 {
+        let offset = u64::from(self.data_offset()).wrapping_add_signed(shift);
         if self.unaligned { chunk | offset << 48 } else { chunk + offset }
+    }
+
+    /// Whether a device sees these bytes in one piece (`include/net/xsk_buff_pool.h:xp_desc_crosses_non_contig_pg`). Chunks
+    /// that are aligned never leave their page; of those that are not, some do, unless pages are huge.
+    pub(crate) fn is_contiguous(&self, at: u64, len: u64) -> bool {
+        !self.unaligned || at % self.page + len <= self.page
     }
 
     /// Where the bytes of a TX descriptor's address are.
@@ -147,8 +167,8 @@ impl Kernel {
         if charged > 0 && limit.is_some_and(|limit| locked > limit) {
             return errno(ENOBUFS);
         }
-        let memory = match self.memory.pin(reg.addr, pages * PAGE_SIZE as u64) {
-            Ok(memory) => memory,
+        let (memory, page) = match self.memory.pin(reg.addr, pages * PAGE_SIZE as u64) {
+            Ok(pinned) => pinned,
             Err(crate::kernel::Unpinned::NotMapped) => return errno(EFAULT),
             Err(crate::kernel::Unpinned::TooLong) => return errno(ENOMEM),
         };
@@ -164,6 +184,8 @@ impl Kernel {
             sw_csum: flags.contains(UmemFlags::XDP_UMEM_TX_SW_CSUM),
             tx_metadata_len: if with_metadata { reg.tx_metadata_len } else { 0 },
             sg: false,
+            zero_copy: false,
+            page,
             users: 1,
             locked_pages: charged,
         }))

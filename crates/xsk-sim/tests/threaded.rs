@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use xsk::backend::{Backend, Handle, PageSize, Poll, PollEvents, RedirectProgram};
-use xsk::config::{LibxdpFlags, SocketConfig, UmemConfig, XdpFlags};
+use xsk::config::{BindFlags, LibxdpFlags, SocketConfig, UmemConfig, XdpFlags};
 use xsk::{Socket, TxQueue, Umem};
 use xsk_sim::fault::FaultRule;
 use xsk_sim::{DeviceConfig, SimDevice, SimKernel, WouldBlockForever, XdpAction};
@@ -60,6 +60,24 @@ fn all_four_rings_at_once_on_a_veth() {
         let late = kernel.fault(FaultRule::delay_completions(late).chance(0.1));
         program.echo(PACKETS, |packet| there.send(packet).is_ok(), || there.receive());
         assert!(late.hits() > 0);
+        drop(background);
+        check_frames(&kernel, &program);
+    }
+}
+
+#[test]
+fn all_four_rings_at_once_without_copying() {
+    for (seed, flags) in [BindFlags::XDP_ZEROCOPY, BindFlags::XDP_ZEROCOPY | BindFlags::XDP_USE_NEED_WAKEUP]
+        .into_iter()
+        .enumerate()
+    {
+        let kernel = SimKernel::new(seed as u64);
+        let card = kernel.card("card", &DeviceConfig::default().zero_copy(true)).unwrap();
+        let config = SocketConfig::builder().bind_flags(flags).build();
+        let mut program = Program::open(&kernel, "card", config, FRAMES);
+        assert!(program.is_zero_copy());
+        let background = kernel.run_in_background().unwrap();
+        program.echo(PACKETS, |packet| card.inject(0, packet).is_ok(), || card.sent());
         drop(background);
         check_frames(&kernel, &program);
     }

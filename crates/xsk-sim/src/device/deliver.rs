@@ -33,7 +33,7 @@ impl Kernel {
     }
 
     /// A packet whose program did not give it to a socket.
-    fn leave(&mut self, device: Id<Device>, mode: Mode, verdict: Verdict, mut skb: Box<Skb>) {
+    pub(crate) fn leave(&mut self, device: Id<Device>, mode: Mode, verdict: Verdict, mut skb: Box<Skb>) {
         skb.data.end();
         match (verdict, mode) {
             (Verdict::Pass, _) => self.pass_to_stack(device, skb),
@@ -146,6 +146,10 @@ impl Kernel {
     pub(super) fn wire_packet(&mut self, id: Id<Device>, mut skb: Box<Skb>) {
         let queue = skb.queue;
         if self.devices[id].is_native() {
+            if self.devices[id].zc_segments > 0 {
+                let Some(left) = self.zero_copy_arrive(id, skb) else { return };
+                skb = left;
+            }
             let ring = self.devices[id].ring(queue);
             ring.push_back(skb);
             if ring.len() == 1 {

@@ -5,7 +5,7 @@ use xsk::backend::{AttachedProgram, DriverFeatures, InterfaceInfo, XdpMode};
 use xsk_core::errno::{EEXIST, EINVAL};
 
 use crate::arena::Id;
-use crate::error::{Sys, errno};
+use crate::error::{Failure, Sys, errno};
 use crate::kernel::Kernel;
 use crate::trace::{DeviceState, What};
 use crate::xdp::Mode;
@@ -33,12 +33,21 @@ pub struct DeviceConfig {
     pub(crate) up: bool,
     pub(crate) qdisc: Qdisc,
     pub(crate) threaded: bool,
+    pub(crate) zc_segments: u32,
 }
 
 impl Default for DeviceConfig {
     /// One queue of each kind, MTU 1500, up.
     fn default() -> Self {
-        Self { rx_queues: 1, tx_queues: 1, mtu: 1500, up: true, qdisc: Qdisc::None, threaded: false }
+        Self {
+            rx_queues: 1,
+            tx_queues: 1,
+            mtu: 1500,
+            up: true,
+            qdisc: Qdisc::None,
+            threaded: false,
+            zc_segments: 0,
+        }
     }
 }
 
@@ -78,6 +87,18 @@ impl DeviceConfig {
         self
     }
 
+    /// Whether its driver has AF_XDP zero copy, with packets of up to 8 buffers. Of a card only.
+    pub fn zero_copy(self, zero_copy: bool) -> Self {
+        const SEGMENTS: u32 = 8;
+        self.zero_copy_segments(if zero_copy { SEGMENTS } else { 0 })
+    }
+
+    /// As [`zero_copy`](Self::zero_copy), with packets of up to so many buffers (`xdp_zc_max_segs`); 0: no zero copy.
+    pub fn zero_copy_segments(mut self, segments: u32) -> Self {
+        self.zc_segments = segments;
+        self
+    }
+
     /// Whether its NAPI runs in threads: packets arrive some time after they were sent, in batches.
     pub fn threaded(mut self, threaded: bool) -> Self {
         self.threaded = threaded;
@@ -85,8 +106,9 @@ impl DeviceConfig {
     }
 }
 
-/// The largest MTU there is (`include/uapi/linux/if_ether.h:ETH_MAX_MTU`).
+/// The largest MTU there is (`include/uapi/linux/if_ether.h:ETH_MAX_MTU`), and the smallest.
 pub(crate) const MTU_MAX: u32 = 65535;
+const MTU_MIN: u32 = 68;
 
 impl Kernel {
     pub(crate) fn add_device(&mut self, name: &str, kind: Kind, config: &DeviceConfig) -> Sys<Id<Device>> {
@@ -96,6 +118,12 @@ impl Kernel {
         }
         if self.device_named(name.as_bytes()).is_some() {
             return errno(EEXIST);
+        }
+        if kind != Kind::Loopback && !(MTU_MIN..=MTU_MAX).contains(&config.mtu) {
+            return errno(EINVAL);
+        }
+        if config.zc_segments > 0 && kind != Kind::Wire {
+            return Err(Failure::Unsupported("zero copy on a device that is no card".to_owned()));
         }
         let index = self.devices.iter().map(|(_, device)| device.index).max().unwrap_or(0) + 1;
         Ok(self.devices.insert(Device {
@@ -110,6 +138,8 @@ impl Kernel {
             up: config.up,
             gone: false,
             qdisc: config.qdisc,
+            zc_segments: config.zc_segments,
+            cable: None,
             threaded: config.threaded,
             stack_delay: Duration::ZERO,
             xdp: None,
@@ -137,7 +167,8 @@ impl Kernel {
         let device = &self.devices[id];
         match device.kind {
             Kind::Veth { peer } => device.up && peer.is_some_and(|peer| self.devices[peer].up),
-            Kind::Loopback | Kind::Wire => device.up,
+            Kind::Loopback => device.up,
+            Kind::Wire => device.up && device.cable.is_none_or(|other| self.devices[other].up),
         }
     }
 
@@ -150,6 +181,7 @@ impl Kernel {
             // What waited in its rings is freed.
             self.free_waiting(id);
         }
+        self.refresh_drivers(id);
         self.refresh_descriptors();
     }
 
@@ -173,8 +205,7 @@ impl Kernel {
     }
 
     pub(crate) fn set_mtu(&mut self, id: Id<Device>, mtu: u32) -> Sys<()> {
-        const MIN: u32 = 68;
-        if !(MIN..=self.devices[id].max_mtu).contains(&mtu) {
+        if !(MTU_MIN..=self.devices[id].max_mtu).contains(&mtu) || !self.zero_copy_takes_mtu(id, mtu) {
             return errno(EINVAL);
         }
         self.devices[id].mtu = mtu;
@@ -194,11 +225,30 @@ impl Kernel {
 
     /// As well, its link is detached.
     fn unregister(&mut self, id: Id<Device>) {
+        self.cut_cable(id);
         self.take_leave(id);
         if let Some(attached) = self.devices[id].xdp.take()
             && let Some(link) = self.links.get_mut(attached.link)
         {
             link.device = None;
+        }
+    }
+
+    /// Puts a cable between two cards, or a loopback plug into one. Each loses the cable that it had.
+    pub(crate) fn connect(&mut self, one: Id<Device>, other: Id<Device>) -> Sys<()> {
+        if [one, other].iter().any(|id| self.devices[*id].kind != Kind::Wire || self.devices[*id].gone) {
+            return errno(EINVAL);
+        }
+        self.cut_cable(one);
+        self.cut_cable(other);
+        self.devices[one].cable = Some(other);
+        self.devices[other].cable = Some(one);
+        Ok(())
+    }
+
+    fn cut_cable(&mut self, id: Id<Device>) {
+        if let Some(other) = self.devices[id].cable.take() {
+            self.devices[other].cable = None;
         }
     }
 
@@ -249,6 +299,9 @@ impl Kernel {
                 (Some("veth".to_owned()), if receives { features | sends } else { features })
             }
             Kind::Loopback => (None, DriverFeatures::empty()),
+            Kind::Wire if device.zc_segments > 0 => {
+                (Some("xsk-sim".to_owned()), features | sends | DriverFeatures::ZERO_COPY)
+            }
             Kind::Wire => (Some("xsk-sim".to_owned()), features | sends),
         };
         (info.driver, info.features) = (driver, Some(features));

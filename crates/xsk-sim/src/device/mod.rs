@@ -36,6 +36,10 @@ pub(crate) struct Device {
     /// It was removed, or moved to another network namespace: nobody finds it any more.
     pub(crate) gone: bool,
     pub(crate) qdisc: Qdisc,
+    /// Buffers of one packet without copying; 0: it has no zero copy.
+    pub(crate) zc_segments: u32,
+    /// Of a card: the card at the other end of its cable, perhaps itself.
+    pub(crate) cable: Option<Id<Device>>,
     /// Its NAPI runs in a thread of its own, and not at the end of the sender's call.
     pub(crate) threaded: bool,
     /// How long its stack holds a packet that it got.

@@ -34,7 +34,7 @@ const ROUNDS: usize = 10;
 
 impl Kernel {
     #[inline]
-    pub(super) fn schedule_napi(&mut self, device: Id<Device>, queue: u32) {
+    pub(crate) fn schedule_napi(&mut self, device: Id<Device>, queue: u32) {
         if self.devices[device].threaded {
             let after = self.rng.micros(20..200);
             self.clock.plan(after, Event::Napi { device, queue });
@@ -98,7 +98,11 @@ impl Kernel {
     fn softirq_now(&mut self, softirq: Softirq) {
         match softirq {
             Softirq::Backlog { device, skb } => self.backlog(device, skb),
-            Softirq::Napi { device, queue } => self.napi_poll(device, queue),
+            Softirq::Napi { device, queue } => {
+                if self.devices[device].zc_segments == 0 || !self.zero_copy_poll(device, queue) {
+                    self.napi_poll(device, queue);
+                }
+            }
         }
     }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::arena::Id;
 use crate::fault::{Fault, Moment, Spot};
 use crate::kernel::{Event, Kernel};
@@ -92,11 +94,25 @@ impl Kernel {
                     return self.drop_tx(id, skb);
                 }
                 self.orphan(&mut skb);
-                let now = self.clock.now();
-                self.devices[id].wire.push_back((now, skb));
+                match self.devices[id].cable {
+                    Some(other) => self.cross_cable(other, skb),
+                    None => {
+                        let now = self.clock.now();
+                        self.devices[id].wire.push_back((now, skb));
+                    }
+                }
                 Xmit::Sent
             }
         }
+    }
+
+    /// A frame goes over the cable between two cards, to the queue of the same number if there is one.
+    #[cold]
+    fn cross_cable(&mut self, to: Id<Device>, skb: Box<Skb>) {
+        const CABLE: Duration = Duration::from_micros(1);
+        let queue = skb.queue % self.devices[to].rx_queues;
+        let frame = self.take_bytes(skb).into();
+        self.clock.plan(CABLE, Event::Wire { device: to, queue, frame });
     }
 
     /// `drivers/net/veth.c:veth_xmit`.

@@ -3,6 +3,7 @@ use std::time::Duration;
 use crate::arena::Id;
 use crate::device::{Device, Softirq};
 use crate::fault::DeviceFault;
+use crate::pool::Pool;
 use crate::skb::{Owner, Skb};
 use crate::socket::Socket;
 
@@ -19,6 +20,8 @@ pub(crate) enum Event {
     Free(Box<Skb>),
     /// A frame comes in from the wire of a card.
     Wire { device: Id<Device>, queue: u32, frame: Box<[u8]> },
+    /// The device reads and sends the next packet of a zero-copy queue.
+    Sent(Id<Pool>),
     /// Work that was too much for the end of a call goes on.
     Softirqs,
     /// Work that a fault held back.
@@ -75,6 +78,7 @@ impl Kernel {
                     self.wire_receive(device, queue, &frame);
                 }
             }
+            Event::Sent(pool) => self.device_sends(pool),
             Event::Softirqs => {}
             Event::Late(softirq) => self.late_softirq(*softirq),
             Event::Packet { device, skb, inward } => self.late_packet(device, skb, inward),

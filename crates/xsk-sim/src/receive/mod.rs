@@ -66,7 +66,7 @@ impl Kernel {
 
     /// `net/xdp/xsk.c:xsk_rcv_check`. A socket that is not bound, or bound elsewhere, does not count what it misses.
     #[inline]
-    fn check_receive(
+    pub(crate) fn check_receive(
         &mut self,
         id: Id<Socket>,
         device: Id<Device>,
@@ -190,7 +190,12 @@ impl Kernel {
     /// Writes descriptors into the RX ring as the rules say, all or none. False if they do not fit. On an error the frames
     /// are unused.
     #[inline(never)]
-    fn describe_or_fail(&mut self, id: Id<Socket>, umem: Id<Umem>, descs: &mut [xdp_desc]) -> Sys<bool> {
+    pub(crate) fn describe_or_fail(
+        &mut self,
+        id: Id<Socket>,
+        umem: Id<Umem>,
+        descs: &mut [xdp_desc],
+    ) -> Sys<bool> {
         let mut clears = self.profile.clears_rx_options;
         let fits = |rx: &mut RxRing| rx.ring.free(descs.len() as u32) == descs.len() as u32;
         if !self.faults.are_off() && self.sockets[id].rx.as_mut().is_some_and(fits) {

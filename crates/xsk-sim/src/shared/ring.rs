@@ -181,6 +181,11 @@ impl<S: Storage> KernelConsumer<S> {
         if self.is_drained() { None } else { self.entry(self.taken) }
     }
 
+    /// The entry that is next, be it filled or not.
+    pub(crate) fn next_entry(&self) -> Option<S::Slot> {
+        self.entry(self.taken)
+    }
+
     /// Steps over the entry that [`peek`](Self::peek) showed.
     pub fn advance(&mut self) {
         self.taken = self.taken.wrapping_add(1);

@@ -60,7 +60,9 @@ impl Kernel {
         socket.device = Some(device);
         socket.queue = place.short();
         socket.sg = self.umems[umem].sg;
+        socket.zero_copy = self.umems[umem].zero_copy;
         socket.state = State::Bound;
+        self.add_sender(id, pool);
         Ok(())
     }
 
@@ -83,7 +85,7 @@ impl Kernel {
         if socket.fill.is_none() || socket.completion.is_none() {
             return errno(EINVAL);
         }
-        let mut flags = XDP_COPY;
+        let mut flags = if self.umems[umem].zero_copy { XDP_ZEROCOPY } else { XDP_COPY };
         if self.pools[pool].need_wakeup {
             flags |= XDP_USE_NEED_WAKEUP;
         }
@@ -111,10 +113,15 @@ impl Kernel {
         if flags & XDP_USE_SG != 0 {
             self.umems[umem].sg = true;
         }
-        // No device here has zero copy: asking for it fails, not asking against it falls back.
-        if flags & XDP_ZEROCOPY != 0 {
+        let refused = if flags & XDP_COPY != 0 {
+            Some(EOPNOTSUPP)
+        } else {
+            self.refuses_zero_copy(place.device, queue, umem, flags)
+        };
+        // Asking for zero copy fails where there is none, not asking against it falls back.
+        if let Some(refused) = refused.filter(|_| flags & XDP_ZEROCOPY != 0) {
             self.umems[umem].sg = self.umems[umem].sg && (had_sg || self.profile.failed_bind_keeps_sg);
-            return errno(EOPNOTSUPP);
+            return errno(refused);
         }
         let socket = &mut self.sockets[id];
         let (Some(fill), Some(completion)) = (socket.fill.take(), socket.completion.take()) else {
@@ -130,8 +137,12 @@ impl Kernel {
             free: Vec::new(),
             need_wakeup: flags & XDP_USE_NEED_WAKEUP != 0,
             users: 1,
+            driver: None,
         });
         self.devices[place.device].pools.insert(queue, pool);
+        if refused.is_none() {
+            self.enable_zero_copy(pool);
+        }
         Ok(pool)
     }
 }

@@ -1,6 +1,6 @@
 use xsk_core::abi::{
-    Pod, SOL_XDP, XDP_MMAP_OFFSETS, XDP_OPTIONS, XDP_STATISTICS, xdp_mmap_offsets, xdp_options,
-    xdp_statistics,
+    Pod, SOL_XDP, XDP_MMAP_OFFSETS, XDP_OPTIONS, XDP_OPTIONS_ZEROCOPY, XDP_STATISTICS, xdp_mmap_offsets,
+    xdp_options, xdp_statistics,
 };
 use xsk_core::errno::{EINVAL, ENODEV, ENOPROTOOPT, EOPNOTSUPP};
 
@@ -68,8 +68,8 @@ impl Kernel {
                 if out.len() < 4 {
                     return errno(EINVAL);
                 }
-                // Zero copy: never here.
-                put(out, xdp_options::default().as_bytes())
+                let flags = if self.sockets[socket].zero_copy { XDP_OPTIONS_ZEROCOPY } else { 0 };
+                put(out, xdp_options { flags }.as_bytes())
             }
             _ => errno(EOPNOTSUPP),
         }

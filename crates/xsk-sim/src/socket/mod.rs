@@ -71,6 +71,8 @@ pub(crate) struct Socket {
     pub(crate) device: Option<Id<Device>>,
     pub(crate) queue: u32,
     pub(crate) sg: bool,
+    /// Without copying, as XDP_OPTIONS says.
+    pub(crate) zero_copy: bool,
     /// A packet to send whose last descriptor has not come yet.
     pub(crate) partial: Option<Box<Skb>>,
     /// What is left of a refused packet is completed without being sent.
@@ -121,6 +123,7 @@ impl Socket {
             device: None,
             queue: 0,
             sg: false,
+            zero_copy: false,
             partial: None,
             draining: false,
             tx_budget: profile.tx_budget,

@@ -108,11 +108,15 @@ impl Kernel {
         self.wake(socket, ALWAYS);
     }
 
-    /// The user makes the kernel look at the TX ring.
+    /// The user makes the kernel look at the TX ring; in zero copy, the driver at both.
     pub(crate) fn kick(&mut self, socket: Id<Socket>) -> Sys<()> {
         let lost = matches!(self.ask_of(socket, Moment::Kick), Some(Fault::Lose));
         self.note(Some(socket), None, || What::Kick { lost });
-        if lost { Ok(()) } else { self.transmit(socket) }
+        match lost {
+            true => Ok(()),
+            false if self.sockets[socket].zero_copy => self.wake_driver(socket),
+            false => self.transmit(socket),
+        }
     }
 
     /// Begins a poll(2) (`fs/select.c:do_poll`): it looks at every socket at entry, after each wakeup, and once more at the
@@ -200,7 +204,13 @@ impl Kernel {
             return 0;
         }
         let asked_to = socket.pool.is_some_and(|pool| self.pools[pool].need_wakeup);
-        if socket.tx.is_some() && up && (self.profile.poll_always_transmits || asked_to) {
+        let kicks = if socket.zero_copy {
+            let needs = self.wanted_wakeups(socket);
+            needs.rx || needs.tx
+        } else {
+            socket.tx.is_some() && (self.profile.poll_always_transmits || asked_to)
+        };
+        if up && kicks {
             // Its result is nobody's business here.
             let _ = self.kick(id);
         }

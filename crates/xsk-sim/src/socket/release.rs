@@ -22,6 +22,7 @@ impl Kernel {
         for (_, map) in self.maps.iter_mut() {
             map.remove_socket(id);
         }
+        self.remove_sender(id);
         let socket = &mut self.sockets[id];
         socket.state = State::Unbound;
         socket.rx = None;
@@ -66,7 +67,9 @@ impl Kernel {
         for id in woken {
             self.wake_error(id);
         }
-        self.devices[device].pools.clear();
+        for pool in std::mem::take(&mut self.devices[device].pools).into_values() {
+            self.stop_driver(pool);
+        }
         self.refresh_descriptors();
     }
 }

@@ -32,7 +32,7 @@ impl Kernel {
         if self.sockets[id].tx.is_none() {
             return errno(ENOBUFS);
         }
-        self.kick(id)
+        if self.wanted_wakeups(&self.sockets[id]).tx { self.kick(id) } else { Ok(()) }
     }
 
     /// `net/xdp/xsk.c:__xsk_recvmsg`: nothing to do in copy mode but to check.
@@ -47,6 +47,9 @@ impl Kernel {
         if self.sockets[id].rx.is_none() {
             return errno(ENOBUFS);
         }
-        if blocking { errno(EOPNOTSUPP) } else { Ok(()) }
+        if blocking {
+            return errno(EOPNOTSUPP);
+        }
+        if self.wanted_wakeups(&self.sockets[id]).rx { self.kick(id) } else { Ok(()) }
     }
 }

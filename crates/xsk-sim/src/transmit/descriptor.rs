@@ -5,7 +5,7 @@ use crate::umem::Umem;
 
 /// Which TX descriptors a kernel takes for a UMEM, first of their packet or not (`net/xdp/xsk_queue.h:xskq_cons_is_valid_desc`).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     chunk_size: u64,
     size: u64,
     /// Bytes before the data: demanded of every descriptor, whether it has metadata or not.
@@ -17,7 +17,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    pub(super) fn new(profile: &Profile, umem: &Umem) -> Self {
+    pub(crate) fn new(profile: &Profile, umem: &Umem) -> Self {
         let options = match (profile.takes_empty_tx, profile.has_tx_metadata) {
             (true, _) => 0,
             (false, false) => XDP_PKT_CONTD,
@@ -34,7 +34,7 @@ impl Rules {
     }
 
     #[inline]
-    pub(super) fn take(&self, desc: &xdp_desc) -> bool {
+    pub(crate) fn take(&self, desc: &xdp_desc) -> bool {
         if desc.options & !self.options != 0 {
             return false;
         }

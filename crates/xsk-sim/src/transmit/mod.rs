@@ -18,7 +18,7 @@ use crate::skb::{Owner, Skb};
 use crate::socket::{Socket, TxRing};
 use crate::umem::Umem;
 use build::Built;
-use descriptor::Rules;
+pub(crate) use descriptor::Rules;
 
 /// Where a socket's packets go.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ pub(crate) struct Route {
 }
 
 /// What the TX ring has next.
-enum Next {
+pub(crate) enum Next {
     Empty,
     Invalid(xdp_desc),
     Valid(xdp_desc),
@@ -40,7 +40,7 @@ impl TxRing {
     /// The next descriptor, which stays in the ring; counted if it is refused, or if there is none. `skips`: refused ones
     /// are passed over.
     #[inline]
-    fn next(&mut self, rules: &Rules, skips: bool) -> Next {
+    pub(crate) fn next(&mut self, rules: &Rules, skips: bool) -> Next {
         loop {
             let Some(desc) = self.ring.peek() else {
                 self.empty += 1;

@@ -70,6 +70,7 @@ impl Kernel {
         }
         let link = self.links.insert(Link { device: Some(device), program });
         self.devices[device].xdp = Some(Attached { program, mode, link });
+        self.refresh_drivers(device);
         Ok(self.handles.open(Object::Link(link)))
     }
 
@@ -94,6 +95,7 @@ impl Kernel {
                 self.limit_peer(device, MTU_MAX);
             }
             self.free_waiting(device);
+            self.refresh_drivers(device);
         }
     }
 

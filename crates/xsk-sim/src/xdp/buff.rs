@@ -18,6 +18,8 @@ pub struct XdpBuff {
     low: usize,
     /// Where the page's room for data ends; bytes of the packet beyond it are fragments.
     hard_end: usize,
+    /// How far the packet may grow.
+    room_end: usize,
     ifindex: u32,
     queue: u32,
 }
@@ -27,7 +29,9 @@ const HEADROOM: usize = 256;
 /// Of the headroom, bytes that the kernel needs for itself (`sizeof(struct xdp_frame)`).
 const FRAME: usize = 40;
 /// Bytes of data that the page of a packet's head takes, behind the headroom and before `struct skb_shared_info`.
-pub(crate) const HEAD_MAX: usize = 4096 - HEADROOM - 320;
+pub(crate) const HEAD_MAX: usize = 4096 - HEADROOM - SHARED_INFO;
+/// Bytes of `struct skb_shared_info`.
+const SHARED_INFO: usize = crate::profile::SHARED_INFO as usize;
 const ETH_HLEN: usize = 14;
 const METADATA_MAX: usize = 252;
 
@@ -40,7 +44,16 @@ impl XdpBuff {
     /// No packet yet.
     pub(crate) fn empty() -> Self {
         let (start, metadata, low, hard_end) = (HEADROOM, HEADROOM, HEADROOM, HEADROOM + HEAD_MAX);
-        Self { bytes: vec![0; HEADROOM], start, metadata, low, hard_end, ifindex: 0, queue: 0 }
+        Self {
+            bytes: vec![0; HEADROOM],
+            start,
+            metadata,
+            low,
+            hard_end,
+            room_end: hard_end,
+            ifindex: 0,
+            queue: 0,
+        }
     }
 
     /// Where bytes of the packet are appended.
@@ -59,7 +72,21 @@ impl XdpBuff {
     #[inline]
     pub(crate) fn begin(&mut self, frags: bool, ifindex: u32, queue: u32) {
         self.hard_end = HEADROOM + if frags { HEAD_MAX } else { self.len().max(HEAD_MAX) };
+        self.room_end = self.hard_end;
         (self.ifindex, self.queue) = (ifindex, queue);
+    }
+
+    /// As [`begin`](Self::begin), of a packet in zero-copy frames that take so many bytes each. It cannot grow into the last
+    /// 320, where `struct skb_shared_info` would be.
+    pub(crate) fn begin_in_frame(&mut self, frame: usize, ifindex: u32, queue: u32) {
+        self.hard_end = HEADROOM + frame;
+        self.room_end = self.hard_end - SHARED_INFO;
+        (self.ifindex, self.queue) = (ifindex, queue);
+    }
+
+    /// How far a program moved the start of the packet.
+    pub(crate) fn shift(&self) -> i64 {
+        self.start as i64 - HEADROOM as i64
     }
 
     /// The program has left it, and its metadata is taken care of: a packet as any other.
@@ -157,7 +184,7 @@ impl XdpBuff {
     /// Not enough tailroom, a packet with fragments to make longer, or fewer than 14 bytes left.
     pub fn adjust_tail(&mut self, delta: i32) -> Result<(), AdjustError> {
         let end = self.bytes.len().checked_add_signed(delta as isize).ok_or(AdjustError)?;
-        if delta > 0 && (self.has_frags() || end > self.hard_end) {
+        if delta > 0 && (self.has_frags() || end > self.room_end) {
             return Err(AdjustError);
         }
         if end < self.start + ETH_HLEN {

@@ -121,9 +121,25 @@ impl Kernel {
 
     /// Runs a program over a packet from a queue.
     pub(crate) fn run_program(&self, id: Id<Program>, device: Id<Device>, skb: &mut Skb) -> Verdict {
-        let program = &self.programs[id];
-        skb.data.begin(program.frags, self.devices[device].index, skb.queue);
-        match &program.body {
+        skb.data.begin(self.programs[id].frags, self.devices[device].index, skb.queue);
+        self.run(id, skb)
+    }
+
+    /// As [`run_program`](Self::run_program), over a packet that is in frames of so many bytes.
+    pub(crate) fn run_program_on_frame(
+        &self,
+        id: Id<Program>,
+        device: Id<Device>,
+        frame: usize,
+        skb: &mut Skb,
+    ) -> Verdict {
+        skb.data.begin_in_frame(frame, self.devices[device].index, skb.queue);
+        self.run(id, skb)
+    }
+
+    #[inline]
+    fn run(&self, id: Id<Program>, skb: &mut Skb) -> Verdict {
+        match &self.programs[id].body {
             Body::Redirect(map) => {
                 self.maps[*map].get(skb.queue).map_or(fallback(FALLBACK_PASS), Verdict::Socket)
             }

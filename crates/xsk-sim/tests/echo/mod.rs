@@ -99,6 +99,43 @@ impl Program {
         unsafe { self.tx.produce(&frames) }
     }
 
+    /// Sends a packet.
+    pub fn send(&mut self, packet: &[u8]) {
+        let mut frame = self.mine.pop().expect("a frame");
+        // SAFETY: the frame is ours until it is on the ring.
+        unsafe {
+            let mut data = self.umem.data_mut(&mut frame);
+            data.cursor().set_pos(0);
+            data.cursor().write_all(packet).expect("room");
+            assert_eq!(self.tx.produce_one_and_wakeup(&frame).expect("a wakeup"), 1);
+        }
+    }
+
+    /// Waits for a packet, and reaps what was sent.
+    pub fn receive(&mut self) -> Option<Vec<u8>> {
+        let mut frame = FrameDesc::default();
+        // SAFETY: one UMEM; a received frame is ours until it is on the ring again.
+        unsafe {
+            let count = self.rx.poll_and_consume_one(&mut frame, 50).expect("a poll");
+            let packet = (count == 1).then(|| self.umem.data(&frame).to_vec());
+            if packet.is_some() {
+                let fd = self.rx.fd_mut();
+                assert_eq!(self.fill.produce_one_and_wakeup(&frame, fd, 0).expect("a wakeup"), 1);
+            }
+            while self.comp.consume_one(&mut frame) == 1 {
+                self.mine.push(frame);
+            }
+            packet
+        }
+    }
+
+    /// Sends one packet back. False if none came.
+    pub fn turn(&mut self) -> bool {
+        let packet = self.receive();
+        packet.iter().for_each(|packet| self.send(packet));
+        packet.is_some()
+    }
+
     pub fn wake(&self) {
         self.tx.wakeup().expect("a wakeup");
     }
