@@ -24,12 +24,12 @@ pub fn change(change: impl FnOnce(u64) -> u64) {
 /// # Panics
 /// If the kernel refuses.
 pub fn limit_locked_memory(bytes: u64) -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is writable.
-    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) }, 0);
+    assert_eq!(unsafe { libc::getrlimit64(libc::RLIMIT_MEMLOCK, &raw mut limit) }, 0);
     let before = std::mem::replace(&mut limit.rlim_cur, bytes.min(limit.rlim_max));
     // SAFETY: the kernel only reads `limit`.
-    let result = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+    let result = unsafe { libc::setrlimit64(libc::RLIMIT_MEMLOCK, &raw const limit) };
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
     before
 }

@@ -93,6 +93,7 @@
 
 mod arena;
 mod backend;
+#[allow(clippy::disallowed_types, reason = "it runs in real time")]
 mod background;
 pub mod capture;
 mod clock;

@@ -1,5 +1,6 @@
 //! epoll on simulated sockets, while the kernel is in the background.
 #![cfg(target_os = "linux")]
+#![allow(clippy::disallowed_types, reason = "in real time")]
 
 mod echo;
 

@@ -1,4 +1,5 @@
 //! The kernel in the background: user threads and the kernel's thread on the same rings, in real time.
+#![allow(clippy::disallowed_types, reason = "in real time")]
 
 mod echo;
 

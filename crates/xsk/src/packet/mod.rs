@@ -38,7 +38,10 @@ pub struct Packet {
     _not_sync: PhantomData<*mut u8>,
 }
 
-const _: () = assert!(size_of::<Packet>() == 16 && size_of::<Option<Packet>>() == 16);
+// 16 bytes, where pointers have 8.
+const _: () = assert!(
+    size_of::<Packet>() == size_of::<usize>() + 8 && size_of::<Option<Packet>>() == size_of::<Packet>()
+);
 
 /// Of a packet's place: further segments follow.
 ///
