@@ -1,6 +1,8 @@
 //! The law of the frames while everything goes wrong.
 
 mod port;
+#[allow(unreachable_pub)]
+mod swarm;
 
 use std::time::Duration;
 
@@ -8,8 +10,7 @@ use port::{Port, write};
 use xsk::FrameDesc;
 use xsk::backend::Backend;
 use xsk::config::XdpFlags;
-use xsk_core::errno::{EAGAIN, EINTR};
-use xsk_sim::fault::{Call, DeviceFault, FaultGuard, FaultRule};
+use xsk_sim::fault::{DeviceFault, FaultGuard, FaultRule};
 use xsk_sim::{DeviceConfig, Place, Profile, SimKernel};
 
 const MS: Duration = Duration::from_millis(1);
@@ -23,20 +24,7 @@ fn swarm(seed: u64, profile: Profile, mode: XdpFlags) -> String {
     kernel.record(1 << 16);
     let mut port = Port::open(&kernel, "a", mode);
     let mut mine: Vec<FrameDesc> = port.descs.clone();
-    let rules = [
-        FaultRule::errno(Call::SendTo, EAGAIN),
-        FaultRule::errno(Call::Poll, EINTR),
-        FaultRule::lose_kicks(),
-        FaultRule::lose_wakes(),
-        FaultRule::lose_packets(),
-        FaultRule::delay_packets(Duration::ZERO..MS),
-        FaultRule::delay_napi(Duration::ZERO..MS),
-        FaultRule::stall_napi(),
-        FaultRule::starve(),
-        FaultRule::lose_completions(),
-        FaultRule::delay_completions(Duration::ZERO..2 * MS),
-    ];
-    let guards: Vec<_> = rules.map(|rule| kernel.fault(rule.chance(0.05))).into();
+    let guards: Vec<_> = swarm::rules().map(|rule| kernel.fault(rule.chance(0.05))).into();
     let flap = FaultRule::device_fault(&a, DeviceFault::Flap(MS)).chance(0.005).times(3);
     let flap = kernel.fault(flap);
     let mut choice = seed;

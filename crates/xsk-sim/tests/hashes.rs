@@ -5,6 +5,8 @@
 
 #[allow(unreachable_pub)]
 mod histories;
+#[allow(unreachable_pub)]
+mod swarm;
 
 use std::collections::BTreeMap;
 use std::env;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use xsk::backend::{Backend, PollEvents, RedirectProgram};
 use xsk::config::XdpFlags;
 use xsk_core::abi::{XDP_COPY, XDP_USE_SG, xdp_desc};
-use xsk_core::errno::{EAGAIN, EINTR};
 use xsk_sim::capture::{CaptureReader, CaptureWriter, CapturedPacket, Format, Pace};
-use xsk_sim::fault::{Call, Chance, DeviceFault, Fault, FaultGuard, FaultRule, Moment, Point};
+use xsk_sim::fault::{Chance, DeviceFault, Fault, FaultGuard, FaultRule, Moment, Point};
 use xsk_sim::{DeviceConfig, Profile, SimDevice, SimKernel, XdpAction};
 use xsk_tests::raw::{RawSocket, Ring, Setup, frame};
+
+use crate::swarm;
 
 const MS: Duration = Duration::from_millis(1);
 const CHUNK: u64 = 2048;
@@ -160,20 +161,7 @@ impl Lab {
     }
 
     fn faults(&self) -> Vec<FaultGuard> {
-        let rules = [
-            FaultRule::errno(Call::SendTo, EAGAIN),
-            FaultRule::errno(Call::Poll, EINTR),
-            FaultRule::lose_kicks(),
-            FaultRule::lose_wakes(),
-            FaultRule::lose_packets(),
-            FaultRule::delay_packets(Duration::ZERO..MS),
-            FaultRule::delay_napi(Duration::ZERO..MS),
-            FaultRule::stall_napi(),
-            FaultRule::starve(),
-            FaultRule::lose_completions(),
-            FaultRule::delay_completions(Duration::ZERO..2 * MS),
-        ];
-        let mut guards: Vec<_> = rules.map(|rule| self.kernel.fault(rule.chance(0.03))).into();
+        let mut guards: Vec<_> = swarm::rules().map(|rule| self.kernel.fault(rule.chance(0.03))).into();
         let flap = FaultRule::device_fault(&self.pair[0], DeviceFault::Flap(MS)).chance(0.005);
         guards.push(self.kernel.fault(flap));
         guards.push(self.kernel.fault(|point: &Point, chance: &mut Chance<'_>| match point.moment {
