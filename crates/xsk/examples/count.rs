@@ -1,25 +1,19 @@
 //! Receives on queue 0 of an interface and counts: the program of the README.
 #![allow(clippy::print_stdout)]
 
-use std::{env, error::Error};
-use xsk::config::{SocketConfig, UmemConfig};
-use xsk::{Socket, Umem};
+use std::{env, error::Error, time::Duration};
+use xsk::{Pool, PoolConfig, Port, PortConfig};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let interface = env::args().nth(1).ok_or("usage: count INTERFACE")?.parse()?;
-    let (umem, mut frames) = Umem::new(UmemConfig::default(), 2048.try_into()?, false)?;
-    // SAFETY: at any moment each frame is on one ring, or in the `received` ones that are ours.
-    unsafe {
-        let (mut rx, rings) = Socket::rx_only(SocketConfig::default(), &umem, &interface, 0)?;
-        let (mut fill, _completion) = rings.ok_or("the queue's rings belong to another socket")?;
-        fill.produce(&frames);
-        let mut packets = 0;
-        loop {
-            let received = rx.poll_and_consume(&mut frames, 1000)?;
-            packets += received;
-            let bytes: usize = frames[..received].iter().map(|frame| umem.data(frame).len()).sum();
-            println!("{received} packets, {bytes} bytes; {packets} packets so far");
-            fill.produce(&frames[..received]);
-        }
+    let interface = env::args().nth(1).ok_or("usage: count INTERFACE")?;
+    let pool = Pool::new(PoolConfig::default())?;
+    let mut port = Port::open(&pool, &interface, 0, PortConfig::default())?;
+    let mut packets = 0;
+    loop {
+        port.wait(Some(Duration::from_secs(1)))?;
+        let mut bytes = 0;
+        let received = port.for_each(|packet| bytes += packet.len())?;
+        packets += received;
+        println!("{received} packets, {bytes} bytes; {packets} packets so far");
     }
 }

@@ -96,26 +96,12 @@ impl Cache {
             } else if let Some((first, _)) = memory.lists().take_returned() {
                 let mut returned = memory.chain(first);
                 self.frames.extend(returned.by_ref().take(self.magazine));
-                put_rest(memory, returned);
+                memory.put_chain(returned);
             } else {
                 return;
             }
         }
     }
-}
-
-/// Puts the rest of a chain into the depot. Its links are read before they are changed.
-fn put_rest(memory: &super::Memory, rest: impl Iterator<Item = u32>) {
-    let (mut magazine, mut count) = ([0; 64], 0);
-    for frame in rest {
-        if count == memory.magazine() {
-            memory.put_magazine(&magazine[..count]);
-            count = 0;
-        }
-        magazine[count] = frame;
-        count += 1;
-    }
-    memory.put_magazine(&magazine[..count]);
 }
 
 impl Drop for Cache {

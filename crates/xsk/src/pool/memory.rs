@@ -92,6 +92,9 @@ impl View<'_> {
     }
 }
 
+/// Frames of a magazine at most.
+const MAGAZINE: usize = 64;
+
 /// Addresses are below this.
 pub(crate) const ADDRESSES: u64 = 1 << 47;
 
@@ -220,7 +223,7 @@ impl Memory {
 
     /// Frames of a magazine: few in a small pool, so that what lies in caches starves nobody.
     pub(crate) fn magazine(&self) -> usize {
-        (self.frames() as usize / 32).clamp(1, 64)
+        (self.frames() as usize / 32).clamp(1, MAGAZINE)
     }
 
     /// Puts frames into the depot, in magazines.
@@ -228,6 +231,20 @@ impl Memory {
         for magazine in frames.chunks(self.magazine()) {
             self.put_magazine(magazine);
         }
+    }
+
+    /// Puts the rest of a chain into the depot, in magazines. Its links are read before they are changed.
+    pub(crate) fn put_chain(&self, rest: impl Iterator<Item = u32>) {
+        let (mut magazine, mut count) = ([0; MAGAZINE], 0);
+        for frame in rest {
+            if count == self.magazine() {
+                self.put_magazine(&magazine[..count]);
+                count = 0;
+            }
+            magazine[count] = frame;
+            count += 1;
+        }
+        self.put_magazine(&magazine[..count]);
     }
 
     /// Puts frames into the depot as one magazine.

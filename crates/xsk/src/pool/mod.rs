@@ -98,7 +98,7 @@ impl Pool {
                 drop(rest);
                 lists.put_magazine(next);
             } else {
-                memory.put(&rest.collect::<Vec<_>>());
+                memory.put_chain(rest);
             }
         }
         debug_assert!(first != END);

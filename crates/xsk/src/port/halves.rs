@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::error::{NotSent, PortError};
 use super::receive::RxSide;
 use super::transmit::TxSide;
-use super::{Forwarded, Link, Mode, Port, Verdict};
+use super::{Forwarded, Link, Mode, Port, PortStats, Verdict};
 use crate::packet::{Batch, Packet};
 use crate::pool::{Cache, Pool};
 use crate::queue::IdlePolls;
@@ -87,6 +87,14 @@ impl PortRx {
         self.link.wait(&mut self.rx, &mut self.cache, timeout)
     }
 
+    /// As [`Port::stats`], of the receiving side.
+    ///
+    /// # Errors
+    /// As [`Port::stats`].
+    pub fn stats(&mut self) -> Result<PortStats, PortError> {
+        super::stats::snapshot(Some(&mut self.rx), None, &self.link.shared, self.link.mode)
+    }
+
     /// As [`Port::mode`].
     pub fn mode(&self) -> Mode {
         self.link.mode
@@ -137,6 +145,14 @@ impl PortTx {
     /// As [`Port::flush`].
     pub fn flush(&mut self) -> Result<usize, PortError> {
         self.tx.flush(&mut self.cache)
+    }
+
+    /// As [`Port::stats`], of the sending side.
+    ///
+    /// # Errors
+    /// As [`Port::stats`].
+    pub fn stats(&mut self) -> Result<PortStats, PortError> {
+        super::stats::snapshot(None, Some(&mut self.tx), &self.link.shared, self.link.mode)
     }
 
     /// As [`Port::mode`].

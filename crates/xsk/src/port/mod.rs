@@ -7,6 +7,7 @@ mod halves;
 mod intake;
 mod open;
 mod receive;
+mod stats;
 mod transmit;
 mod trouble;
 
@@ -19,6 +20,7 @@ pub use error::{NotSent, PortError, Reason, Violation, ViolationKind};
 pub use halves::{PortRx, PortTx};
 use open::{Registration, open_port};
 use receive::RxSide;
+pub use stats::{Loss, PortStats};
 use transmit::TxSide;
 
 use crate::backend::PollEvents;
@@ -207,6 +209,14 @@ impl Port {
         self.tx.kick();
         self.tx.trouble.or(0, &self.link.shared)?;
         self.link.wait(&mut self.rx, &mut self.cache, timeout)
+    }
+
+    /// The counters and the fill of its rings. Makes a system call.
+    ///
+    /// # Errors
+    /// What the kernel refuses; it should not.
+    pub fn stats(&mut self) -> Result<PortStats, PortError> {
+        stats::snapshot(Some(&mut self.rx), Some(&mut self.tx), &self.link.shared, self.link.mode)
     }
 
     /// Whether packets are copied, as it really came out. Where the kernel does not say (before 5.3), zero copy is assumed.

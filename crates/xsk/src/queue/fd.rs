@@ -51,7 +51,7 @@ impl Fd {
 
     /// The socket's counters since it was opened. Reading does not reset them.
     pub fn xdp_statistics(&self) -> io::Result<XdpStatistics> {
-        self.shared.statistics().map(XdpStatistics)
+        Ok(XdpStatistics(self.shared.statistics()?))
     }
 
     /// Whether the socket is bound in zero-copy mode; otherwise packets are copied (`XDP_OPTIONS`, Linux 5.3).
@@ -77,6 +77,12 @@ impl fmt::Debug for Fd {
 /// Counters of a socket, in packets or descriptors (`net/xdp/xsk.c:xsk_getsockopt`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct XdpStatistics(xdp_statistics);
+
+impl From<xdp_statistics> for XdpStatistics {
+    fn from(counters: xdp_statistics) -> Self {
+        Self(counters)
+    }
+}
 
 impl XdpStatistics {
     /// Packets dropped because they were longer than a frame or there was no fill entry for them.

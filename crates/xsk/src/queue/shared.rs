@@ -143,9 +143,9 @@ impl Shared {
     }
 
     /// The socket's counters. Kernels before 5.9 have only the first three; the others are 0 there.
-    pub(crate) fn statistics(&self) -> io::Result<xdp_statistics> {
+    pub(crate) fn statistics(&self) -> Result<xdp_statistics, Error> {
         let result = self.backend().get_option::<xdp_statistics>(self.handle(), SOL_XDP, XDP_STATISTICS);
-        result.map(|(statistics, _)| statistics).map_err(|e| self.call_error(Step::Statistics, e).into())
+        result.map(|(statistics, _)| statistics).map_err(|e| self.call_error(Step::Statistics, e))
     }
 
     /// Whether the socket came out in zero-copy mode.

@@ -1,0 +1,138 @@
+use std::fmt;
+
+use super::Mode;
+use super::error::PortError;
+use super::receive::RxSide;
+use super::transmit::TxSide;
+use crate::queue::{Shared, XdpStatistics};
+
+/// The counters of a port since it was opened, and what its rings hold at this moment: see
+/// [`Port::stats`](super::Port::stats).
+///
+/// All are in packets, but for packets of several segments the rings count segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PortStats {
+    /// Packets that the port received.
+    pub received: u64,
+    /// Packets that the port put on its TX ring.
+    pub sent: u64,
+    /// Descriptors from the kernel that could not be right.
+    pub violations: u64,
+    /// System calls to wake the receiving side of the kernel.
+    pub rx_wakeups: u64,
+    /// System calls to wake the sending side.
+    pub tx_wakeups: u64,
+    /// Packets dropped because there was no frame on the fill ring. In zero-copy mode: how often the driver found none, which
+    /// loses packets only if it lasts.
+    pub no_frame: u64,
+    /// Packets dropped because they were longer than a frame, or (zero copy) for another reason of the driver's.
+    pub too_long: u64,
+    /// Packets dropped because the RX ring was full (Linux 5.9; 0 before).
+    pub rx_ring_full: u64,
+    /// TX descriptors that the kernel refused. None of a port should be.
+    pub tx_refused: u64,
+    /// Packets that wait to be received.
+    pub rx_waiting: u32,
+    /// Packets that wait to be sent.
+    pub tx_waiting: u32,
+    /// Frames that wait to be received into.
+    pub fill_waiting: u32,
+    /// Frames on the TX ring, with the kernel to be sent, or on the completion ring.
+    pub unfinished: u32,
+}
+
+/// Where packets were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Loss {
+    /// [`PortStats::no_frame`].
+    NoFrame,
+    /// [`PortStats::too_long`].
+    TooLong,
+    /// [`PortStats::rx_ring_full`].
+    RxRingFull,
+    /// [`PortStats::tx_refused`].
+    TxRefused,
+    /// [`PortStats::violations`].
+    Violation,
+}
+
+impl fmt::Display for Loss {
+    /// What happened, and what helps.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoFrame => {
+                "no frame on the fill ring: receive more often, hold fewer packets, or make the pool larger"
+            }
+            Self::TooLong => "longer than a frame: larger frames, a lower MTU, or PortConfig::multi_buffer",
+            Self::RxRingFull => "the RX ring was full: receive more often, or make it larger",
+            Self::TxRefused => "the kernel refused a TX descriptor",
+            Self::Violation => "the kernel published a descriptor that could not be right",
+        })
+    }
+}
+
+impl PortStats {
+    /// What was counted since an earlier snapshot of the same port. What the rings hold stays as it is.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let counted = |now: u64, then: u64| now.wrapping_sub(then);
+        Self {
+            received: counted(self.received, earlier.received),
+            sent: counted(self.sent, earlier.sent),
+            violations: counted(self.violations, earlier.violations),
+            rx_wakeups: counted(self.rx_wakeups, earlier.rx_wakeups),
+            tx_wakeups: counted(self.tx_wakeups, earlier.tx_wakeups),
+            no_frame: counted(self.no_frame, earlier.no_frame),
+            too_long: counted(self.too_long, earlier.too_long),
+            rx_ring_full: counted(self.rx_ring_full, earlier.rx_ring_full),
+            tx_refused: counted(self.tx_refused, earlier.tx_refused),
+            ..*self
+        }
+    }
+
+    /// Where packets were lost, and how many: only what is not 0.
+    pub fn losses(&self) -> impl Iterator<Item = (Loss, u64)> {
+        let all = [
+            (Loss::NoFrame, self.no_frame),
+            (Loss::TooLong, self.too_long),
+            (Loss::RxRingFull, self.rx_ring_full),
+            (Loss::TxRefused, self.tx_refused),
+            (Loss::Violation, self.violations),
+        ];
+        all.into_iter().filter(|(_, count)| *count > 0)
+    }
+}
+
+/// A snapshot of a port, or of one half of it.
+pub(super) fn snapshot(
+    rx: Option<&mut RxSide>,
+    tx: Option<&mut TxSide>,
+    shared: &Shared,
+    mode: Mode,
+) -> Result<PortStats, PortError> {
+    let kernel = XdpStatistics::from(shared.statistics()?);
+    let mut stats = PortStats::default();
+    if let Some(rx) = rx {
+        let dropped = kernel.rx_dropped();
+        stats.no_frame = kernel.rx_fill_ring_empty_descs();
+        // In copy mode each of these is among the dropped as well.
+        let of_these = if mode == Mode::Copy { stats.no_frame } else { 0 };
+        stats.too_long = dropped.saturating_sub(of_these);
+        stats.rx_ring_full = kernel.rx_ring_full();
+        stats.received = rx.received;
+        stats.rx_wakeups = rx.wakeups;
+        stats.violations += rx.trouble.violations;
+        stats.rx_waiting = rx.ring.available_now().unwrap_or(0);
+        stats.fill_waiting = rx.fill.outstanding().unwrap_or(0);
+    }
+    if let Some(tx) = tx {
+        stats.tx_refused = kernel.tx_invalid_descs();
+        stats.sent = tx.sent;
+        stats.tx_wakeups = tx.wakeups;
+        stats.violations += tx.trouble.violations;
+        stats.tx_waiting = tx.ring.outstanding().unwrap_or(0);
+        stats.unfinished = tx.outstanding as u32;
+    }
+    Ok(stats)
+}
