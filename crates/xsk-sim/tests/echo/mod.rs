@@ -1,5 +1,6 @@
 //! A program that sends back what it receives, with a thread for each of the four rings. No two rings wait for each other:
 //! frames travel between the threads through channels.
+#![allow(clippy::disallowed_types, reason = "in real time")]
 #![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
 
 use std::io::Write;
