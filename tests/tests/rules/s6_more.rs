@@ -15,6 +15,8 @@ rules! {
     s6_3_7_the_split_depends_on_the_frame_only;
     s6_6_1_pollers_wake_after_a_drop.not_simulated("the simulated kernel has no epoll in virtual time");
     s6_7_1_programs_without_fragments;
+    s6_7_3_room_behind_a_copy;
+    s6_7_3_room_behind_a_packet_in_place;
 }
 
 const SG: u16 = XDP_COPY | XDP_USE_SG;
@@ -156,4 +158,71 @@ fn s6_7_1_programs_without_fragments(world: &dyn World) {
     assert_eq!(bytes, frame(len, 1));
     socket.close();
     [link, program, map].into_iter().for_each(|handle| kernel.close(handle));
+}
+
+/// Sends 12 packets through a program that makes them longer by `delta`; which of them it did.
+fn grown(world: &dyn World, frags: bool, af_xdp: bool, len: usize, delta: i32) -> Vec<bool> {
+    let mut socket = RawSocket::open(world, &Setup { rx: 16, fill: 16, ..on_b() });
+    let sender = RawSocket::open(world, &Setup::default());
+    socket.attach(world, End::B, |map| world.load(Program::AdjustTail(delta), frags, map));
+    socket.fill().push((0..12).map(|i| i * 4096_u64));
+    for i in 0..12 {
+        if af_xdp {
+            sender.write(i * 4096, &frame(len, 1));
+            sender.tx().push([xdp_desc { addr: i * 4096, len: len as u32, options: 0 }]);
+            assert_eq!(sender.kick(), 0);
+        } else {
+            world.send(End::A, &frame(len, 1));
+        }
+    }
+    let got = received(&socket);
+    assert_eq!(got.len(), 12);
+    got.iter().map(|(_, got, _)| *got as usize == len + delta as usize).collect()
+}
+
+/// Copies of short packets share a page: there is room up to the next 64 bytes, and the last one has the rest of the page.
+fn s6_7_3_room_behind_a_copy(world: &dyn World) {
+    // Length, room for all, room for the last one of a page, and how many there are in one.
+    for (len, always, last, period) in
+        [(60, 4, 260, 6), (100, 28, 604, 5), (500, 12, 844, 3), (1000, 24, 920, 2), (1473, 2047, 2047, 1)]
+    {
+        for af_xdp in [false, true] {
+            assert_eq!(grown(world, true, af_xdp, len, always), [true; 12], "{len} bytes");
+            assert_eq!(grown(world, true, af_xdp, len, last + 1), [false; 12], "{len} bytes");
+            if period == 1 {
+                continue;
+            }
+            // In native mode each queue has pages of its own, from the first packet on. In SKB mode each CPU has, and what
+            // else it receives takes of them as well.
+            let patterns =
+                |phase: usize| (0..12).map(|i| (i + phase) % period == period - 1).collect::<Vec<_>>();
+            let phases = if is_native(world) { 1 } else { period };
+            let fits = |got: &Vec<bool>| (0..phases).any(|phase| *got == patterns(phase));
+            for delta in [always + 1, last] {
+                let tries = if is_native(world) { 1 } else { 5 };
+                let grown = || grown(world, true, af_xdp, len, delta);
+                assert!((0..tries).any(|_| fits(&grown())), "{len} bytes and {delta}: {:?}", grown());
+            }
+        }
+    }
+}
+
+/// For programs that take no fragments SKB mode makes the packet's own buffer larger: a power of two.
+fn s6_7_3_room_behind_a_packet_in_place(world: &dyn World) {
+    let rows = [(60, 386), (192, 254), (500, 970), (1000, 2518), (1500, 2018)];
+    for (len, room) in rows {
+        for af_xdp in [false, true] {
+            // The two bytes that the stack leaves before a packet are lost.
+            let room = room + if af_xdp { 2 } else { 0 };
+            if is_native(world) {
+                // No difference there: the copy of 1500 bytes has a page.
+                let expected = if len == 1500 { [true, false] } else { [false, false] };
+                let got = [2020, 2021].map(|delta| grown(world, false, af_xdp, len, delta)[0]);
+                assert_eq!(got, expected, "{len} bytes");
+                continue;
+            }
+            assert_eq!(grown(world, false, af_xdp, len, room), [true; 12], "{len} bytes");
+            assert_eq!(grown(world, false, af_xdp, len, room + 1), [false; 12], "{len} bytes");
+        }
+    }
 }

@@ -20,7 +20,7 @@ impl Kernel {
             // The program gets a copy (net/core/skbuff.c:skb_pp_cow_data); the packet itself is freed.
             self.orphan(&mut skb);
         }
-        let verdict = self.run_program(program, device, &mut skb);
+        let verdict = self.run_program(program, device, Mode::Skb, &mut skb);
         let Verdict::Socket(socket) = verdict else {
             return self.leave(device, Mode::Skb, verdict, skb);
         };
@@ -84,7 +84,7 @@ impl Kernel {
             self.note_drop(device, skb.data.len(), DropCause::Driver);
             return self.give_skb(skb);
         }
-        let verdict = self.run_program(program, device, &mut skb);
+        let verdict = self.run_program(program, device, Mode::Native, &mut skb);
         let Verdict::Socket(socket) = verdict else {
             return self.leave(device, Mode::Native, verdict, skb);
         };

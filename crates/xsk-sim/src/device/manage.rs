@@ -145,6 +145,7 @@ impl Kernel {
             xdp: None,
             pools: BTreeMap::new(),
             rings: Vec::new(),
+            page_pools: Vec::new(),
             stack: VecDeque::new(),
             wire: VecDeque::new(),
             rx_dropped: 0,

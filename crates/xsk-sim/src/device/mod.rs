@@ -16,7 +16,7 @@ pub(crate) use xmit::Xmit;
 use crate::arena::Id;
 use crate::pool::Pool;
 use crate::skb::Skb;
-use crate::xdp::{Attached, Mode};
+use crate::xdp::{Attached, Mode, PagePool};
 
 /// A network device.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub(crate) struct Device {
     pub(crate) pools: BTreeMap<u32, Id<Pool>>,
     /// Packets that wait for NAPI, by receive queue (veth in native mode).
     pub(crate) rings: Vec<VecDeque<Box<Skb>>>,
+    /// What packets are copied into for a native program, by receive queue.
+    pub(crate) page_pools: Vec<PagePool>,
     /// What its host's stack was passed.
     pub(crate) stack: VecDeque<Box<Skb>>,
     /// What went out on its wire, and when.

@@ -25,7 +25,7 @@ use crate::skb::Spare;
 use crate::socket::{Socket, Watches};
 use crate::trace::Recorder;
 use crate::umem::Umem;
-use crate::xdp::{Link, Program, XskMap};
+use crate::xdp::{Link, PagePool, Program, XskMap};
 use handles::Handles;
 
 /// Everything that a kernel knows. The lock around it is in [`crate::SimKernel`].
@@ -62,6 +62,8 @@ pub(crate) struct Kernel {
     pub(crate) faults: Faults,
     /// While somebody wants one.
     pub(crate) recorder: Option<Box<Recorder>>,
+    /// What packets are copied into for programs that take fragments, in SKB mode.
+    pub(crate) page_pool: PagePool,
     /// Whether the law of the frames is checked at every step.
     pub(crate) watches_frames: bool,
 }
@@ -111,6 +113,7 @@ impl Kernel {
             crash: None,
             faults: Faults::default(),
             recorder: None,
+            page_pool: PagePool::default(),
             watches_frames: false,
         }
     }

@@ -67,6 +67,8 @@ impl Kernel {
             self.check_native(device, program)?;
             let max = if self.programs[program].frags { VETH_MTU_MAX_FRAGS } else { VETH_MTU_MAX };
             self.limit_peer(device, max);
+            // NAPI begins, with pages of its own.
+            self.devices[device].page_pools.clear();
         }
         let link = self.links.insert(Link { device: Some(device), program });
         self.devices[device].xdp = Some(Attached { program, mode, link });

@@ -4,8 +4,9 @@ use thiserror::Error;
 
 /// A packet as an XDP program sees it (`struct xdp_buff`).
 ///
-/// It has 256 bytes of headroom, of which 40 are the kernel's, and the tailroom that the rest of its page leaves. A packet
-/// that does not fit the page has fragments behind it; programs that do not take fragments never see such a packet.
+/// It has 256 bytes of headroom, of which 40 are the kernel's, and as much room behind it as Linux leaves: short packets share
+/// a page. A packet that does not fit a page has fragments behind it; programs that do not take fragments never see such a
+/// packet.
 #[derive(Debug)]
 pub struct XdpBuff {
     /// Headroom, and the packet to its end. But while a program has it, headroom is [`HEADROOM`] zeros.
@@ -68,10 +69,10 @@ impl XdpBuff {
         self.bytes.truncate(HEADROOM);
     }
 
-    /// A program gets it. Without `frags`, all of it is in one piece.
+    /// A program gets it. Its first piece has room for so many bytes.
     #[inline]
-    pub(crate) fn begin(&mut self, frags: bool, ifindex: u32, queue: u32) {
-        self.hard_end = HEADROOM + if frags { HEAD_MAX } else { self.len().max(HEAD_MAX) };
+    pub(crate) fn begin(&mut self, room: usize, ifindex: u32, queue: u32) {
+        self.hard_end = HEADROOM + room;
         self.room_end = self.hard_end;
         (self.ifindex, self.queue) = (ifindex, queue);
     }
@@ -221,7 +222,7 @@ mod tests {
     fn packet(len: usize, byte: u8) -> XdpBuff {
         let mut buff = XdpBuff::empty();
         buff.tail().extend(vec![byte; len]);
-        buff.begin(true, 1, 0);
+        buff.begin(HEAD_MAX, 1, 0);
         buff
     }
 

@@ -4,6 +4,7 @@ mod attach;
 mod buff;
 mod map;
 mod program;
+mod room;
 
 pub(crate) use attach::{Attached, Link, Mode};
 pub(crate) use buff::HEAD_MAX;
@@ -11,3 +12,4 @@ pub use buff::{AdjustError, XdpBuff};
 pub(crate) use map::XskMap;
 pub use program::XdpAction;
 pub(crate) use program::{Body, Program, Verdict};
+pub(crate) use room::PagePool;

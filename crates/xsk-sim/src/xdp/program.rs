@@ -5,13 +5,15 @@ use xsk::backend::{Handle, RedirectProgram};
 use xsk_core::errno::ENOENT;
 
 use crate::arena::Id;
-use crate::device::Device;
+use crate::device::{Device, Kind};
 use crate::error::{Sys, errno};
 use crate::kernel::{Kernel, Object};
 use crate::skb::Skb;
 use crate::socket::Socket;
 
-use super::{XdpBuff, XskMap};
+use super::buff::HEAD_MAX;
+use super::room::{PagePool, expanded};
+use super::{Mode, XdpBuff, XskMap};
 
 /// What an XDP program does with a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,8 +122,15 @@ impl Kernel {
     }
 
     /// Runs a program over a packet from a queue.
-    pub(crate) fn run_program(&self, id: Id<Program>, device: Id<Device>, skb: &mut Skb) -> Verdict {
-        skb.data.begin(self.programs[id].frags, self.devices[device].index, skb.queue);
+    pub(crate) fn run_program(
+        &mut self,
+        id: Id<Program>,
+        device: Id<Device>,
+        mode: Mode,
+        skb: &mut Skb,
+    ) -> Verdict {
+        let room = self.room(id, device, mode, skb);
+        skb.data.begin(room, self.devices[device].index, skb.queue);
         self.run(id, skb)
     }
 
@@ -144,6 +153,27 @@ impl Kernel {
                 self.maps[*map].get(skb.queue).map_or(fallback(FALLBACK_PASS), Verdict::Socket)
             }
             Body::Closure(closure) => self.resolve(closure(&mut skb.data)),
+        }
+    }
+
+    /// How many bytes of data the first piece of a packet has room for.
+    #[inline]
+    fn room(&mut self, program: Id<Program>, device: Id<Device>, mode: Mode, skb: &Skb) -> usize {
+        let (len, program) = (skb.data.len(), &self.programs[program]);
+        let is_veth = matches!(self.devices[device].kind, Kind::Veth { .. });
+        match (&program.body, mode) {
+            (Body::Closure(_), Mode::Native) if is_veth => {
+                let (pools, queue) = (&mut self.devices[device].page_pools, skb.queue as usize);
+                if pools.len() <= queue {
+                    pools.resize_with(queue + 1, PagePool::default);
+                }
+                pools[queue].copy(len)
+            }
+            (Body::Closure(_), Mode::Skb) if program.frags => self.page_pool.copy(len),
+            (Body::Closure(_), Mode::Skb) => expanded(len, skb.owner.is_some()),
+            // A page. The library's own program does not look.
+            _ if program.frags => HEAD_MAX,
+            _ => len.max(HEAD_MAX),
         }
     }
 
