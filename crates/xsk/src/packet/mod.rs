@@ -231,8 +231,10 @@ impl Packet {
     /// There is less tailroom than that, or the packet has further segments. Nothing changes.
     pub fn resize(&mut self, len: usize) -> Result<(), OutOfRoom> {
         let old = self.len();
-        let most = if self.is_linear() { old + self.tailroom() } else { 0 };
-        OutOfRoom::check(len, most)?;
+        if !self.is_linear() {
+            return Err(OutOfRoom { wanted: len, available: 0 });
+        }
+        OutOfRoom::check(len, old + self.tailroom())?;
         self.set_range(0, len as u16);
         if len > old {
             self[old..].fill(0);

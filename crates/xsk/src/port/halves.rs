@@ -95,6 +95,12 @@ impl PortRx {
         super::stats::snapshot(Some(&mut self.rx), None, &self.link.shared, self.link.mode)
     }
 
+    /// As [`Port::poll_fd`].
+    #[cfg(unix)]
+    pub fn poll_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.link.poll_fd()
+    }
+
     /// As [`Port::mode`].
     pub fn mode(&self) -> Mode {
         self.link.mode
@@ -153,6 +159,12 @@ impl PortTx {
     /// As [`Port::stats`].
     pub fn stats(&mut self) -> Result<PortStats, PortError> {
         super::stats::snapshot(None, Some(&mut self.tx), &self.link.shared, self.link.mode)
+    }
+
+    /// As [`Port::poll_fd`].
+    #[cfg(unix)]
+    pub fn poll_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.link.poll_fd()
     }
 
     /// As [`Port::mode`].

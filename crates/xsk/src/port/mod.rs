@@ -8,6 +8,8 @@ mod intake;
 mod open;
 mod receive;
 mod stats;
+#[cfg(all(unix, feature = "tokio"))]
+mod tokio;
 mod transmit;
 mod trouble;
 
@@ -21,6 +23,8 @@ pub use halves::{PortRx, PortTx};
 use open::{Registration, open_port};
 use receive::RxSide;
 pub use stats::{Loss, PortStats};
+#[cfg(all(unix, feature = "tokio"))]
+pub use tokio::AsyncPort;
 use transmit::TxSide;
 
 use crate::backend::PollEvents;
@@ -244,6 +248,13 @@ impl Port {
         Fd::new(&self.link.shared)
     }
 
+    /// Its file descriptor, for epoll and its like: readable when a packet is there, writable when the TX ring is at most half
+    /// full. `None` on a backend without. To be read and written by the port alone.
+    #[cfg(unix)]
+    pub fn poll_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.link.poll_fd()
+    }
+
     /// Two halves, one that receives and one that sends, for a thread each. The port is closed when both are dropped.
     pub fn split(self) -> (PortRx, PortTx) {
         halves::split(self)
@@ -313,6 +324,13 @@ fn recycle(cache: &mut Cache, batch: &mut Batch) {
 }
 
 impl Link {
+    #[cfg(unix)]
+    fn poll_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        let fd = self.shared.backend().fd(self.shared.handle())?;
+        // SAFETY: the descriptor is that of the socket, which stays open as long as `shared` lives, and so this borrow.
+        Some(unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) })
+    }
+
     fn wait(&self, rx: &mut RxSide, cache: &mut Cache, timeout: Option<Duration>) -> Result<bool, PortError> {
         rx.top_up(cache);
         rx.trouble.or(0, &self.shared)?;

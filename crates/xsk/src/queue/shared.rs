@@ -104,7 +104,7 @@ impl Shared {
     }
 
     /// An error if the interface is down or gone.
-    fn check_alive(&self, step: Step) -> Result<(), Error> {
+    pub(crate) fn check_alive(&self, step: Step) -> Result<(), Error> {
         match self.backend().ask(self.handle()) {
             Err(e) if matches!(e.raw_os_error(), Some(errno::ENXIO | errno::ENETDOWN)) => {
                 Err(self.call_error(step, e))

@@ -1,0 +1,140 @@
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
+
+use super::Port;
+use super::error::PortError;
+use crate::error::{Diagnosis, Step};
+use crate::packet::Batch;
+use crate::queue::Fd;
+
+/// A [`Port`] whose waiting is tokio's: feature `tokio`.
+///
+/// It needs a runtime with its I/O and time drivers, and a backend whose sockets are file descriptors that can be polled.
+/// Everything else of the port is behind [`get_mut`](Self::get_mut).
+///
+/// Both methods may be cancelled: a future that is dropped has moved no packets that are not in the batch, or on their way.
+#[derive(Debug)]
+pub struct AsyncPort {
+    // First, so that tokio lets go of the descriptor before the port closes it.
+    source: AsyncFd<Source>,
+    port: Port,
+}
+
+/// The port's socket, which this keeps open as well, and its descriptor.
+#[derive(Debug)]
+struct Source {
+    _socket: Fd,
+    descriptor: RawFd,
+}
+
+impl AsRawFd for Source {
+    fn as_raw_fd(&self) -> RawFd {
+        self.descriptor
+    }
+}
+
+/// How long it sleeps before it looks whether the interface still exists, of which the kernel tells nobody.
+const SLICE: Duration = Duration::from_millis(250);
+/// How long it waits for room before it wakes the kernel up again.
+const RETRY: Duration = Duration::from_millis(10);
+
+impl AsyncPort {
+    /// Registers a port with the runtime of the calling task.
+    ///
+    /// # Errors
+    /// The backend has no file descriptor for it, or tokio does not take it. The port is closed.
+    ///
+    /// # Panics
+    /// Outside of a runtime with an I/O driver, as all of tokio's I/O does.
+    pub fn new(port: Port) -> Result<Self, PortError> {
+        let socket = port.fd();
+        let Some(descriptor) = socket.os() else {
+            return Err(failed(&port, io::ErrorKind::Unsupported.into()));
+        };
+        // SAFETY: the descriptor is the same at each call, and open as long as the source lives: it keeps the socket
+        // open, and backends close a socket's descriptor with the socket (`Backend::fd`).
+        match unsafe { AsyncFd::register(Source { _socket: socket, descriptor }) } {
+            Ok(source) => Ok(Self { source, port }),
+            Err(error) => Err(failed(&port, error.into())),
+        }
+    }
+
+    /// Waits until packets are there, and receives them as [`Port::recv`] does. At least one, unless the batch has no room.
+    ///
+    /// # Errors
+    /// As [`Port::recv`] and [`Port::wait`].
+    pub async fn recv(&mut self, batch: &mut Batch) -> Result<usize, PortError> {
+        loop {
+            let count = self.port.recv(batch)?;
+            if count > 0 || batch.room() == 0 {
+                return Ok(count);
+            }
+            match timeout(SLICE, self.source.readable()).await {
+                Ok(Ok(mut ready)) => {
+                    // What comes after this look makes it ready again.
+                    let count = self.port.recv(batch)?;
+                    if count > 0 {
+                        return Ok(count);
+                    }
+                    ready.clear_ready();
+                }
+                Ok(Err(error)) => return Err(failed(&self.port, error)),
+                Err(_) => self.port.link.shared.check_alive(Step::Poll)?,
+            }
+        }
+    }
+
+    /// Sends the whole batch, and waits for room where there is none. If it is cancelled, what was not sent is in the batch.
+    ///
+    /// # Errors
+    /// As [`Port::send`]: the batch then begins with what was not sent.
+    pub async fn send(&mut self, batch: &mut Batch) -> Result<(), PortError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let count = self.port.send(batch)?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            if count > 0 {
+                waited = Duration::ZERO;
+                tokio::task::yield_now().await;
+                continue;
+            }
+            match timeout(RETRY, self.source.writable()).await {
+                // It is ready with half of the ring free, which is not enough where completions are late.
+                Ok(Ok(mut ready)) => ready.clear_ready(),
+                Ok(Err(error)) => return Err(failed(&self.port, error)),
+                Err(_) => waited += RETRY,
+            }
+            if waited >= SLICE {
+                waited = Duration::ZERO;
+                self.port.link.shared.check_alive(Step::Poll)?;
+            }
+        }
+    }
+
+    /// The port.
+    pub fn get_ref(&self) -> &Port {
+        &self.port
+    }
+
+    /// The port, for what does not wait.
+    pub fn get_mut(&mut self) -> &mut Port {
+        &mut self.port
+    }
+
+    /// The port, no longer registered.
+    pub fn into_inner(self) -> Port {
+        let Self { source, port } = self;
+        drop(source);
+        port
+    }
+}
+
+fn failed(port: &Port, error: io::Error) -> PortError {
+    port.link.shared.error(Step::Poll, Diagnosis::Unknown).source(error).into()
+}
