@@ -12,21 +12,22 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use xsk_benches::peers::{BATCHES, Network, REFERENCE};
+use xsk_benches::peers::{BATCHES, REFERENCE, cycles};
+use xsk_benches::place::Place;
 use xsk_benches::race::race;
 
 const LAPS: usize = 201;
 const TURN: Duration = Duration::from_micros(200);
 
 fn main() -> ExitCode {
-    let mut network = match Network::new() {
-        Ok(network) => network,
+    let mut place = match Place::veth() {
+        Ok(place) => place,
         Err(error) => {
             eprintln!("SKIPPED: {error}");
             return ExitCode::SUCCESS;
         }
     };
-    let mut cases = network.cycles();
+    let mut cases = cycles(&mut place);
     println!("{LAPS} laps, turns of {TURN:?}; ratio to {REFERENCE}: median (first to third quartile)");
     for batch in BATCHES {
         let (mut these, others) = cases.into_iter().partition::<Vec<_>, _>(|case| case.batch == batch);

@@ -6,10 +6,13 @@
 
 pub mod case;
 pub mod counterpart;
+pub mod drive;
 #[cfg(feature = "peers")]
 pub mod peers;
+pub mod place;
 pub mod port;
 pub mod race;
 pub mod rings;
 pub mod sim;
+pub mod traffic;
 pub mod valgrind;

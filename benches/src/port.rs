@@ -16,14 +16,17 @@ use crate::rings::simulated;
 /// Packets that move at once: a port moves 64 at most.
 const BATCHES: [u32; 2] = [16, 64];
 
-fn open() -> (Port, Counterpart) {
-    let backend: Arc<dyn Backend> = simulated();
+/// Opens a port that no program leads to, and maps its rings.
+///
+/// # Panics
+/// If that fails.
+pub fn open(backend: &Arc<dyn Backend>, interface: &str, queue: u32) -> (Port, Counterpart) {
     let frames = PoolConfig::default().frames(FRAMES).frame_size(FRAME_SIZE);
-    let pool = Pool::new_in(Arc::clone(&backend), frames).expect("a pool");
+    let pool = Pool::new_in(Arc::clone(backend), frames).expect("a pool");
     let config = PortConfig::default().mode(Mode::Copy).fill_level(FRAMES).no_program();
     let config = config.rx_ring(ENTRIES).tx_ring(ENTRIES).fill_ring(ENTRIES).completion_ring(ENTRIES);
-    let port = Port::open(&pool, "a", 0, config).expect("a port");
-    let mut kernel = Counterpart::new(&*backend, port.fd().handle());
+    let port = Port::open(&pool, interface, queue, config).expect("a port");
+    let mut kernel = Counterpart::new(&**backend, port.fd().handle());
     kernel.stays_awake();
     (port, kernel)
 }
@@ -39,25 +42,36 @@ fn round(kernel: &mut Counterpart, count: u32, port: impl FnOnce() -> usize) {
     kernel.fill.moves(count);
 }
 
-/// Packets moved in place, and packets that are owned in between.
+/// A case: whose code, and what it does.
+type Name = (&'static str, &'static str);
+
+/// Packets moved in place.
+pub fn burst((who, what): Name, count: u32, (mut port, mut kernel): (Port, Counterpart)) -> Case {
+    Case::new(who, what, count, move |rounds| {
+        for _ in 0..rounds {
+            round(&mut kernel, count, || port.forward(|_| Verdict::Send).expect("packets").sent);
+        }
+    })
+}
+
+/// Packets that are owned between being received and sent.
+pub fn owned((who, what): Name, count: u32, (mut port, mut kernel): (Port, Counterpart)) -> Case {
+    let mut batch = Batch::new();
+    Case::new(who, what, count, move |rounds| {
+        for _ in 0..rounds {
+            round(&mut kernel, count, || {
+                port.recv(&mut batch).expect("packets");
+                port.send(&mut batch).expect("room")
+            });
+        }
+    })
+}
+
+/// Both, on simulated kernels.
 pub fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for count in BATCHES {
-        let (mut port, mut kernel) = open();
-        cases.push(Case::new("port", "burst", count, move |rounds| {
-            for _ in 0..rounds {
-                round(&mut kernel, count, || port.forward(|_| Verdict::Send).expect("packets").sent);
-            }
-        }));
-        let ((mut port, mut kernel), mut batch) = (open(), Batch::new());
-        cases.push(Case::new("port", "owned", count, move |rounds| {
-            for _ in 0..rounds {
-                round(&mut kernel, count, || {
-                    port.recv(&mut batch).expect("packets");
-                    port.send(&mut batch).expect("room")
-                });
-            }
-        }));
-    }
-    cases
+    let open = || open(&simulated(), "a", 0);
+    BATCHES
+        .into_iter()
+        .flat_map(|count| [burst(("port", "burst"), count, open()), owned(("port", "owned"), count, open())])
+        .collect()
 }

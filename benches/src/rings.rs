@@ -77,11 +77,14 @@ impl Floor {
 #[derive(Debug)]
 pub struct RingTier {
     rx: RxQueue,
-    tx: TxQueue,
-    fill: FillQueue,
+    pub(crate) tx: TxQueue,
+    pub(crate) fill: FillQueue,
     completion: CompQueue,
-    descs: Vec<FrameDesc>,
+    pub(crate) descs: Vec<FrameDesc>,
     frames: Vec<FrameDesc>,
+    pub(crate) umem: Umem,
+    /// Frames that were on no queue yet.
+    pub(crate) spare: Vec<FrameDesc>,
 }
 
 impl RingTier {
@@ -93,20 +96,20 @@ impl RingTier {
         let size = QueueSize::new(ENTRIES).expect("a power of two");
         let umem = UmemConfig::builder().fill_queue_size(size).comp_queue_size(size).build();
         let frames = NonZeroU32::new(FRAMES).expect("some frames");
-        let (umem, _) =
+        let (umem, spare) =
             Umem::new_in(backend, umem.expect("a UMEM"), frames, PageSize::Normal).expect("a UMEM");
         let config = SocketConfig::builder()
             .rx_queue_size(size)
             .tx_queue_size(size)
             .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
-            .bind_flags(BindFlags::XDP_COPY)
+            .bind_flags(BindFlags::XDP_COPY | BindFlags::XDP_USE_NEED_WAKEUP)
             .build();
         let interface = interface.parse().expect("an interface");
-        // SAFETY: the socket is in no map, and nothing wakes it: the kernel never looks at a frame.
+        // SAFETY: frames are handed over once; where they are not, the counterpart is the kernel, and the true one looks at none.
         let (tx, rx, rings) = unsafe { Socket::new(config, &umem, &interface, queue) }.expect("a socket");
         let (fill, completion) = rings.expect("the first socket");
         let descs = vec![FrameDesc::default(); MAX_BATCH as usize];
-        Self { rx, tx, fill, completion, frames: descs.clone(), descs }
+        Self { rx, tx, fill, completion, frames: descs.clone(), descs, umem, spare }
     }
 }
 

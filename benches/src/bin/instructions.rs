@@ -63,8 +63,8 @@ type Peers = (Vec<Case>, Option<Box<dyn Any>>);
 
 #[cfg(feature = "peers")]
 fn of_peers() -> Result<Peers, Box<dyn Error>> {
-    let mut network = xsk_benches::peers::Network::new()?;
-    Ok((network.cycles(), Some(Box::new(network))))
+    let mut place = xsk_benches::place::Place::veth()?;
+    Ok((xsk_benches::peers::cycles(&mut place), Some(Box::new(place))))
 }
 
 #[cfg(not(feature = "peers"))]

@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <linux/if_xdp.h>
 #include <xdp/xsk.h>
 
@@ -42,7 +44,7 @@ struct c_user *c_user_open(const char *interface, __u32 queue, __u32 entries, __
 		.rx_size = entries,
 		.tx_size = entries,
 		.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
-		.bind_flags = XDP_COPY,
+		.bind_flags = XDP_COPY | XDP_USE_NEED_WAKEUP,
 	};
 	struct c_user *u = calloc(1, sizeof(*u));
 	int ret;
@@ -156,4 +158,48 @@ __u32 c_user_forward_in_place(struct c_user *u, __u32 count)
 	xsk_ring_prod__submit(&u->fill, done);
 	xsk_ring_cons__release(&u->comp, done);
 	return min(received, done);
+}
+
+/* The first frames of the UMEM to receive into. */
+__u32 c_user_prime(struct c_user *u, __u32 count, __u32 frame_size)
+{
+	__u32 at, n = xsk_ring_prod__reserve(&u->fill, count, &at);
+
+	for (__u32 i = 0; i < n; i++)
+		*xsk_ring_prod__fill_addr(&u->fill, at + i) = (__u64)i * frame_size;
+	if (n)
+		xsk_ring_prod__submit(&u->fill, n);
+	return n;
+}
+
+/* A packet in frames from FIRST on, to be sent. */
+void c_user_load(struct c_user *u, __u32 count, const void *packet, __u32 len, __u32 first, __u32 frame_size)
+{
+	for (__u32 i = 0; i < count; i++) {
+		__u64 addr = (__u64)(first + i) * frame_size;
+
+		memcpy((char *)u->memory + addr, packet, len);
+		u->descs[i] = (struct xdp_desc){ .addr = addr, .len = len };
+	}
+}
+
+/* What was received, back to be received into. */
+__u32 c_user_recycle(struct c_user *u, __u32 count)
+{
+	__u32 at, n = xsk_ring_prod__reserve(&u->fill, count, &at);
+
+	for (__u32 i = 0; i < n; i++)
+		*xsk_ring_prod__fill_addr(&u->fill, at + i) = u->descs[i].addr;
+	if (n)
+		xsk_ring_prod__submit(&u->fill, n);
+	return n;
+}
+
+/* Returns how many system calls it took. */
+__u32 c_user_wake(struct c_user *u)
+{
+	if (!xsk_ring_prod__needs_wakeup(&u->tx))
+		return 0;
+	sendto(xsk_socket__fd(u->socket), NULL, 0, MSG_DONTWAIT, NULL, 0);
+	return 1;
 }

@@ -9,7 +9,8 @@ use libbpf_sys as _;
 use libxdp_sys as _;
 use xsk::backend::Handle;
 
-use crate::counterpart::{ENTRIES, FRAME_SIZE};
+use crate::counterpart::{ENTRIES, FRAME_SIZE, FRAMES};
+use crate::drive::Driver;
 use crate::rings::User;
 
 #[repr(C)]
@@ -25,6 +26,10 @@ unsafe extern "C" {
     fn c_user_transmit(user: *mut CUser, count: u32) -> u32;
     fn c_user_complete(user: *mut CUser, count: u32) -> u32;
     fn c_user_refill(user: *mut CUser, count: u32) -> u32;
+    fn c_user_prime(user: *mut CUser, entries: u32, frame_size: u32) -> u32;
+    fn c_user_load(user: *mut CUser, count: u32, packet: *const u8, len: u32, first: u32, frame_size: u32);
+    fn c_user_recycle(user: *mut CUser, count: u32) -> u32;
+    fn c_user_wake(user: *mut CUser) -> u32;
     fn c_user_forward(user: *mut CUser, count: u32) -> u32;
     fn c_user_forward_in_place(user: *mut CUser, count: u32) -> u32;
 }
@@ -93,5 +98,29 @@ impl<const IN_PLACE: bool> User for Libxdp<IN_PLACE> {
         } else {
             call!(c_user_forward, self, count)
         }
+    }
+}
+
+impl<const IN_PLACE: bool> Driver for Libxdp<IN_PLACE> {
+    fn prime(&mut self) {
+        let half = FRAMES / 2;
+        // SAFETY: from `open`; the frames are those of its UMEM.
+        assert_eq!(unsafe { c_user_prime(self.user.as_ptr(), half, FRAME_SIZE) }, half);
+    }
+
+    fn load(&mut self, count: u32, packet: &[u8]) {
+        assert!(count <= crate::rings::MAX_BATCH && packet.len() <= FRAME_SIZE as usize);
+        let (bytes, len) = (packet.as_ptr(), packet.len() as u32);
+        // SAFETY: from `open`; the count fits the arrays, the packet a frame, and the frames are in the second half.
+        unsafe { c_user_load(self.user.as_ptr(), count, bytes, len, FRAMES / 2, FRAME_SIZE) }
+    }
+
+    fn recycle(&mut self, count: u32) -> u32 {
+        call!(c_user_recycle, self, count)
+    }
+
+    fn wake(&mut self) -> u32 {
+        // SAFETY: from `open`.
+        unsafe { c_user_wake(self.user.as_ptr()) }
     }
 }

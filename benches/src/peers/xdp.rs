@@ -5,13 +5,14 @@ use std::fmt;
 use std::os::fd::AsRawFd;
 
 use xdp::nic::NicIndex;
-use xdp::slab::StackSlab;
+use xdp::slab::{Slab, StackSlab};
 use xdp::socket::{XdpSocket, XdpSocketBuilder};
 use xdp::umem::{FrameSize, UmemCfgBuilder};
 use xdp::{RingConfigBuilder, Rings, Umem};
-use xsk::backend::Handle;
+use xsk::backend::{Backend, Handle, Linux};
 
 use crate::counterpart::{ENTRIES, FRAMES};
+use crate::drive::Driver;
 use crate::rings::User;
 
 /// xdp's rings. Its batch is the size of its buffer of packets.
@@ -20,6 +21,8 @@ pub(super) struct Xdp<const BATCH: usize> {
     slab: StackSlab<BATCH>,
     umem: Umem,
     socket: XdpSocket,
+    /// Bytes of a packet to send.
+    len: i32,
 }
 
 impl<const BATCH: usize> fmt::Debug for Xdp<BATCH> {
@@ -49,7 +52,7 @@ impl<const BATCH: usize> Xdp<BATCH> {
         flags.force_copy();
         let interface = NicIndex::lookup_by_name(interface).expect("a look-up").expect("an interface");
         let socket = builder.bind(interface, queue, flags).expect("a free queue");
-        Self { rings, slab: StackSlab::new(), umem, socket }
+        Self { rings, slab: StackSlab::new(), umem, socket, len: 0 }
     }
 }
 
@@ -81,5 +84,50 @@ impl<const BATCH: usize> User for Xdp<BATCH> {
     fn refill(&mut self, count: u32) -> u32 {
         // SAFETY: as above.
         unsafe { self.rings.fill_ring.enqueue(&mut self.umem, count as usize) as u32 }
+    }
+}
+
+impl<const BATCH: usize> Driver for Xdp<BATCH> {
+    fn prime(&mut self) {
+        let half = FRAMES / 2;
+        assert_eq!(self.refill(half), half);
+    }
+
+    fn load(&mut self, _: u32, packet: &[u8]) {
+        self.len = packet.len() as i32;
+        // Every frame that it may send has the bytes.
+        let mut packets = Vec::new();
+        // SAFETY: given back below.
+        while let Some(mut free) = unsafe { self.umem.alloc() } {
+            free.append(packet).expect("it fits a frame");
+            packets.push(free);
+        }
+        packets.into_iter().for_each(|packet| self.umem.free_packet(packet));
+    }
+
+    #[inline(always)]
+    fn reload(&mut self) {
+        while self.slab.available() > 0 {
+            // SAFETY: sent before the UMEM is gone.
+            let mut packet = unsafe { self.umem.alloc() }.expect("a free frame");
+            packet.adjust_tail(self.len).expect("it fits a frame");
+            self.slab.push_front(packet);
+        }
+    }
+
+    #[inline(always)]
+    fn recycle(&mut self, count: u32) -> u32 {
+        while let Some(packet) = self.slab.pop_back() {
+            self.umem.free_packet(packet);
+        }
+        self.refill(count)
+    }
+
+    /// The library has no look at the flag: a caller says whether to wake.
+    #[inline(always)]
+    fn wake(&mut self) -> u32 {
+        // Busy is no error.
+        let _ = Linux::new().sendto(Handle(self.socket.as_raw_fd()));
+        1
     }
 }

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use xdpilone::xdp::XdpDesc;
 use xdpilone::{CompletionQueue, FillQueue, IfInfo, RingRx, RingTx, Socket, SocketConfig, Umem, UmemConfig};
 use xsk::backend::Handle;
-use xsk_core::abi::XDP_COPY;
+use xsk_core::abi::{XDP_COPY, XDP_USE_NEED_WAKEUP};
 use xsk_core::region::Region;
 
 use crate::counterpart::{ENTRIES, FRAME_SIZE, FRAMES};
+use crate::drive::Driver;
 use crate::rings::{MAX_BATCH, User};
 
 /// xdpilone's queues, through arrays or, in place, from reader to writer.
@@ -25,7 +26,7 @@ pub(super) struct Xdpilone<const IN_PLACE: bool> {
     descs: Vec<XdpDesc>,
     frames: Vec<u64>,
     _umem: Umem,
-    _memory: Arc<Region>,
+    memory: Arc<Region>,
 }
 
 impl<const IN_PLACE: bool> fmt::Debug for Xdpilone<IN_PLACE> {
@@ -57,13 +58,14 @@ impl<const IN_PLACE: bool> Xdpilone<IN_PLACE> {
         let socket = Socket::with_shared(&info, &umem).expect("a socket");
         let (fill, completion) = umem.fq_cq(&socket).expect("fill and completion queue").into_parts();
         let size = NonZeroU32::new(ENTRIES);
-        let config = SocketConfig { rx_size: size, tx_size: size, bind_flags: XDP_COPY };
+        let config =
+            SocketConfig { rx_size: size, tx_size: size, bind_flags: XDP_COPY | XDP_USE_NEED_WAKEUP };
         let user = umem.rx_tx(&socket, &config).expect("RX and TX queue");
         umem.bind(&user).expect("a free queue");
         let (rx, tx) = (user.map_rx().expect("an RX ring"), user.map_tx().expect("a TX ring"));
         let desc = XdpDesc { addr: 0, len: 0, options: 0 };
         let (descs, frames) = (vec![desc; MAX_BATCH as usize], vec![0; MAX_BATCH as usize]);
-        Self { rx, tx, fill, completion, descs, frames, _umem: umem, _memory: memory }
+        Self { rx, tx, fill, completion, descs, frames, _umem: umem, memory }
     }
 }
 
@@ -125,5 +127,43 @@ impl<const IN_PLACE: bool> User for Xdpilone<IN_PLACE> {
         writer.commit();
         reader.release();
         sent.min(filled)
+    }
+}
+
+impl<const IN_PLACE: bool> Driver for Xdpilone<IN_PLACE> {
+    fn prime(&mut self) {
+        let half = FRAMES / 2;
+        let mut writer = self.fill.fill(half);
+        assert_eq!(writer.insert((0..half).map(|n| u64::from(n * FRAME_SIZE))), half);
+        writer.commit();
+    }
+
+    fn load(&mut self, count: u32, packet: &[u8]) {
+        for (desc, n) in self.descs.iter_mut().zip(FRAMES / 2..).take(count as usize) {
+            let addr = u64::from(n * FRAME_SIZE);
+            *desc = XdpDesc { addr, len: packet.len() as u32, options: 0 };
+            // SAFETY: within the memory, in a frame that is on no queue.
+            unsafe {
+                let frame = self.memory.as_ptr().add(addr as usize);
+                frame.copy_from_nonoverlapping(NonNull::from(packet).cast(), packet.len());
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn recycle(&mut self, count: u32) -> u32 {
+        let mut writer = self.fill.fill(count);
+        let filled = writer.insert(self.descs[..count as usize].iter().map(|desc| desc.addr));
+        writer.commit();
+        filled
+    }
+
+    #[inline(always)]
+    fn wake(&mut self) -> u32 {
+        let needed = self.tx.needs_wakeup();
+        if needed {
+            self.tx.wake();
+        }
+        needed.into()
     }
 }
