@@ -123,7 +123,7 @@ pub(crate) fn run(extent: Extent, config: &Config) -> Result<Tally, String> {
         Some(found) if extent.fresh => {
             Err(format!("found by history {}, seed {}: {}", found.number + 1, found.seed, found.why))
         }
-        Some(found) => Err(shrink(found, config)),
+        Some(found) => Err(shrink(found, config, kept.len() as u64)),
     }
 }
 
@@ -212,8 +212,8 @@ pub(crate) fn alone(history: &History) -> Result<(), String> {
     })
 }
 
-/// Makes what was found small, and keeps its seed.
-fn shrink(found: Found, config: &Config) -> String {
+/// Makes what was found small, and keeps its seed if it is not one of the `kept` ones.
+fn shrink(found: Found, config: &Config, kept: u64) -> String {
     let Found { number, seed, why } = found;
     let namespace = Namespace::new().expect("a namespace");
     let shrunk = namespace.clone().run(|| {
@@ -234,8 +234,8 @@ fn shrink(found: Found, config: &Config) -> String {
     let header = format!("history {number}, seed {seed}: {why}");
     match shrunk {
         Err(TestError::Fail(why, history)) => {
-            if let (Some(mut file), Ok(seed)) = (config.failure_persistence.clone(), seed.to_string().parse())
-            {
+            let file = config.failure_persistence.clone().filter(|_| number >= kept);
+            if let (Some(mut file), Ok(seed)) = (file, seed.to_string().parse()) {
                 file.save_persisted_failure2(None, seed, &history);
             }
             format!("{header}\nshrunk: {why}\nin the history {history:#?}")

@@ -82,6 +82,12 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "statistics.rx_dropped += statistics.rx_ring_full;",
         "",
     ),
+    mutant(
+        "2.1.6: a TX ring wants to be woken from the start",
+        "socket/setsockopt.rs",
+        "memory.store_flags(&shape.offsets, XDP_RING_NEED_WAKEUP);",
+        "",
+    ),
     // mmap and bind.
     mutant(
         "4.2: a dead socket's rings are busy",
@@ -125,6 +131,12 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "socket/bind.rs",
         "if socket.fill.is_some() || socket.completion.is_some() {",
         "if socket.fill.is_some() && socket.completion.is_some() {",
+    ),
+    mutant(
+        "5.1.5: a bound socket is busy, whatever the device",
+        "socket/bind.rs",
+        "if socket.state != State::Ready {\n            return errno(EBUSY);\n        }\n        let Some(device) = self.device_by_index(address.sxdp_ifindex) else { return errno(ENODEV) };",
+        "let Some(device) = self.device_by_index(address.sxdp_ifindex) else { return errno(ENODEV) };\n        if self.sockets[id].state != State::Ready {\n            return errno(EBUSY);\n        }",
     ),
     // Receiving.
     mutant(
@@ -174,6 +186,24 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "device/deliver.rs",
         "Ok(()) if !delivered.contains(&socket) => delivered.push(socket),\n            Ok(()) => {}",
         "_ if !delivered.contains(&socket) => delivered.push(socket),\n            Ok(()) => {}",
+    ),
+    mutant(
+        "6.1.2: a packet for another queue's socket is not counted",
+        "receive/mod.rs",
+        "if (socket.device, socket.queue) != (Some(device), queue) {\n",
+        "if (socket.device, socket.queue) != (Some(device), queue) {\n            socket.rx_dropped += 1;\n",
+    ),
+    mutant(
+        "6.3.2: a packet that the RX ring has too little room for takes no buffers",
+        "receive/mod.rs",
+        "if rx.ring.free(frames) < frames {",
+        "if rx.ring.free(1) < 1 {",
+    ),
+    mutant(
+        "6.5.1: an unaligned address has its offset in the upper bits",
+        "umem.rs",
+        "chunk | offset << 48",
+        "chunk + offset",
     ),
     // Sending.
     mutant(
@@ -248,6 +278,18 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "completion_clears_bit_0: true,",
         "completion_clears_bit_0: false,",
     ),
+    mutant(
+        "7.1: a device that is down comes before a missing TX ring",
+        "socket/wakeup.rs",
+        "// 5.10 looks at these two the other way round.\n",
+        "if self.sockets[id].tx.is_none() {\n            return errno(ENOBUFS);\n        }\n",
+    ),
+    mutant(
+        "7.6.3: the checksum covers what is behind its start",
+        "transmit/metadata.rs",
+        "internet_checksum(&data[from..])",
+        "internet_checksum(&data[to..])",
+    ),
     // Waiting, teardown, maps, rings.
     mutant(
         "8.1: poll reports nothing while the device is down",
@@ -262,10 +304,28 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "producer.wrapping_sub(consumer) < self.entries / 2",
     ),
     mutant(
+        "8.6: recvfrom wants an RX ring",
+        "socket/wakeup.rs",
+        "if self.sockets[id].rx.is_none() {\n            return errno(ENOBUFS);\n        }\n",
+        "",
+    ),
+    mutant(
         "9.1: deleting from an XSKMAP minds its size",
         "xdp/map.rs",
         "if key >= map.entries {",
         "if key > map.entries {",
+    ),
+    mutant(
+        "9.3: a closed socket is out of its XSKMAPs at once",
+        "socket/release.rs",
+        "map.remove_socket(id);",
+        "let _ = map;",
+    ),
+    mutant(
+        "9.6: a device that is moved to another namespace arrives down",
+        "device/manage.rs",
+        "self.set_up(id, false);\n        self.take_leave(id);",
+        "self.take_leave(id);",
     ),
     mutant("9.6: a socket whose device goes is told so", "socket/release.rs", "socket.error = ENETDOWN;", ""),
     mutant(
@@ -273,6 +333,18 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "shared/ring.rs",
         "self.entries.wrapping_sub(self.reserved.wrapping_sub(self.released)).min(want)",
         "self.entries.saturating_sub(self.reserved.wrapping_sub(self.released)).min(want)",
+    ),
+    mutant(
+        "10.4: a TX producer that is too far ahead is believed",
+        "shared/ring.rs",
+        "self.filled = self.storage.load_producer(Order::ReadProducer);",
+        "let filled = self.storage.load_producer(Order::ReadProducer);\n        let ahead = filled.wrapping_sub(self.taken).min(self.entries);\n        self.filled = self.taken.wrapping_add(ahead);",
+    ),
+    mutant(
+        "14.3.2: a native program without fragments allows an MTU of 3506",
+        "xdp/attach.rs",
+        "VETH_MTU_MAX: u32 = 3506;",
+        "VETH_MTU_MAX: u32 = 3505;",
     ),
     mutant(
         "14.3.5: in SKB mode queue 1 is received on queue 0",
