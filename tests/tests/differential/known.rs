@@ -4,7 +4,7 @@ use xsk_core::abi::{AF_XDP, XDP_COPY, xdp_desc, xdp_umem_reg};
 
 use super::op::{History, MEMORY, Op, Place, RingKind, Start, To, With};
 
-const PLAIN: Place = Place { native: false, sg: false, queues: 1 };
+const PLAIN: Place = Place { native: false, sg: false, queues: (1, 1) };
 
 /// A socket with all rings, bound to an end and in its map.
 fn bound(s: usize, end: usize) -> Vec<Op> {

@@ -74,7 +74,8 @@ pub(crate) struct SimNet {
 impl SimNet {
     pub(crate) fn new(place: Place) -> Self {
         let kernel = SimKernel::new(1);
-        let config = DeviceConfig::default().queues(place.queues).mtu(mtu(place));
+        let (rx, tx) = place.queues;
+        let config = DeviceConfig::default().rx_queues(rx).tx_queues(tx).mtu(mtu(place));
         let (a, b) = kernel.veth("a", "b", &config).expect("a pair");
         let (maps, _) = attach(&kernel.backend(), place, [a.index(), b.index()]);
         Self { kernel, ends: [a, b], maps }
@@ -166,10 +167,10 @@ impl LinuxNet {
     fn new(nets: &LinuxNets, place: Place, number: usize) -> Self {
         let namespace = &nets.namespace;
         let mtu = mtu(place);
+        let (rx, tx) = place.queues;
         let pair = VethPair::builder(namespace, namespace)
-            .a(|end| end.name(format!("a{number}")))
-            .b(|end| end.name(format!("b{number}")))
-            .queues(place.queues)
+            .a(|end| end.name(format!("a{number}")).queues(rx, tx))
+            .b(|end| end.name(format!("b{number}")).queues(rx, tx))
             .mtu(mtu)
             .build()
             .expect("a pair");

@@ -28,8 +28,8 @@ pub(crate) struct Place {
     pub(crate) native: bool,
     /// MTU 9000, programs that take packets of several buffers, and `XDP_USE_SG` allowed.
     pub(crate) sg: bool,
-    /// One or two.
-    pub(crate) queues: u32,
+    /// Receive and transmit queues of both ends: one or two. On a receive queue without a transmit queue nothing is sent.
+    pub(crate) queues: (u32, u32),
 }
 
 /// A ring, by the order of its option.

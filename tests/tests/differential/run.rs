@@ -20,6 +20,8 @@ use super::tally::Tally;
 
 /// How often a history is tried before it counts as one that diverges: what is the machine's business does not come twice.
 const TRIES: usize = 3;
+/// Histories after which a long run says that it goes on.
+const PROGRESS: u64 = 10_000;
 /// For all that shrinks a divergence.
 const SHRINK_TIME: Duration = Duration::from_secs(60);
 
@@ -86,6 +88,7 @@ struct Found {
 }
 
 /// Runs them; the counts, or what diverged.
+#[allow(clippy::print_stdout)]
 pub(crate) fn run(extent: Extent, config: &Config) -> Result<Tally, String> {
     let shared = Shared::default();
     let kept = kept(extent, config);
@@ -103,6 +106,9 @@ pub(crate) fn run(extent: Extent, config: &Config) -> Result<Tally, String> {
                     Some(seed) => *seed,
                     None => Seed::new(extent.seed, number - kept.len() as u64),
                 };
+                if number > 0 && number.is_multiple_of(PROGRESS) {
+                    println!("{number} histories begun after {} s", start.elapsed().as_secs());
+                }
                 if let Err(why) = try_history(&nets, &seed.history(), TRIES, &mut tally) {
                     shared.found(Found { number, seed, why });
                 }
