@@ -94,6 +94,7 @@ fn steps(world: World) -> impl Strategy<Value = Vec<Ops>> {
         12 => (0..2_usize, select(vec![68_u32, 500, 1500, 1514, 3506, 3507, 9000, 65535, 65536, 73138, 73139, 67]))
             .prop_map(|(end, mtu)| vec![Op::Mtu { end, mtu }]),
         10 => flap(),
+        6 => (0..2_usize, 0..4_u32, 0..4_u32).prop_map(|(end, rx, tx)| vec![Op::Queues { end, rx, tx }]),
         3 => gone(world),
     ];
     vec(step, 1..50)

@@ -81,6 +81,7 @@ impl Guard {
     pub(crate) fn is_left_open(&self, op: &Op) -> bool {
         match op {
             Op::Inject { end, .. } => self.place.queues.1 > 1 || self.gone[*end],
+            Op::Queues { .. } => self.gone.contains(&true),
             // What is not there, or not here, is not the history's to change.
             Op::Link { end, .. } | Op::Mtu { end, .. } | Op::Remove { end } | Op::MoveAway { end } => {
                 self.gone[*end]

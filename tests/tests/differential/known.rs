@@ -43,5 +43,19 @@ pub(crate) fn histories() -> Vec<(&'static str, History)> {
             let ops = [65535, 65536].map(|mtu| Op::Mtu { end: 0, mtu });
             History { place: Place { sg: true, ..PLAIN }, ops: ops.to_vec() }
         }),
+        ("a number of queues that is in use already is fine, whatever is bound to them", {
+            let mut bind = bound(0, 0);
+            bind.iter_mut().for_each(|op| {
+                if let Op::Bind { queue, .. } = op {
+                    *queue = 1;
+                }
+            });
+            let queues = [(2, 1), (1, 1)].map(|(rx, tx)| Op::Queues { end: 0, rx, tx });
+            History { place: Place { queues: (2, 1), ..PLAIN }, ops: [bind, queues.to_vec()].concat() }
+        }),
+        ("no more queues of a kind can be in use than there are of it", {
+            let ops = [(2, 2), (3, 1), (1, 1)].map(|(rx, tx)| Op::Queues { end: 0, rx, tx });
+            History { place: Place { queues: (2, 1), ..PLAIN }, ops: ops.to_vec() }
+        }),
     ]
 }

@@ -34,6 +34,8 @@ pub(crate) trait Net {
     fn set_up(&self, end: usize, up: bool);
     /// The errno, if it is refused.
     fn set_mtu(&self, end: usize, mtu: u32) -> Result<(), i32>;
+    /// The errno, if it is refused.
+    fn set_queues(&self, end: usize, rx: u32, tx: u32) -> Result<(), i32>;
     /// Deletes the pair.
     fn remove(&self, end: usize);
     /// Moves an end to where nobody finds it.
@@ -114,6 +116,10 @@ impl Net for SimNet {
         self.ends[end].set_mtu(mtu).map_err(|e| e.raw_os_error().unwrap_or_default())
     }
 
+    fn set_queues(&self, end: usize, rx: u32, tx: u32) -> Result<(), i32> {
+        self.ends[end].set_queues(rx, tx).map_err(|e| e.raw_os_error().unwrap_or_default())
+    }
+
     fn remove(&self, end: usize) {
         self.ends[end].remove();
     }
@@ -147,6 +153,7 @@ pub(crate) struct LinuxNet {
     elsewhere: Namespace,
     indices: [u32; 2],
     mtu: u32,
+    queues: (u32, u32),
     taps: [Tap; 2],
     maps: [Handle; 2],
     kept: Vec<Handle>,
@@ -159,6 +166,7 @@ pub(crate) struct LinuxNet {
 struct State {
     up: bool,
     mtu: u32,
+    queues: (u32, u32),
     gone: bool,
 }
 
@@ -185,10 +193,11 @@ impl LinuxNet {
             elsewhere: nets.elsewhere.clone(),
             indices,
             mtu,
+            queues: place.queues,
             taps,
             maps,
             kept,
-            now: Cell::new([State { up: true, mtu, gone: false }; 2]),
+            now: Cell::new([State { up: true, mtu, queues: place.queues, gone: false }; 2]),
             patience: Rc::clone(&nets.patience),
         }
     }
@@ -215,8 +224,19 @@ impl LinuxNet {
             if self.now.get()[end].mtu != self.mtu {
                 self.set_mtu(end, self.mtu).expect("the MTU that it had at first");
             }
-            self.arrived(end);
         }
+        // All are in use again. A native program wants receive queues for the other end's transmit queues first.
+        let (rx, tx) = self.queues;
+        for whole in [false, true] {
+            for end in 0..2 {
+                let now = self.now.get()[end].queues;
+                let wanted = if whole { (rx, tx) } else { (rx, now.1) };
+                if now != wanted {
+                    self.set_queues(end, wanted.0, wanted.1).expect("the queues that it had at first");
+                }
+            }
+        }
+        (0..2).for_each(|end| drop(self.arrived(end)));
     }
 }
 
@@ -277,6 +297,17 @@ impl Net for LinuxNet {
         let result = self.end(end, |end| end.set_mtu(mtu));
         result.map_err(|e| e.errno().map_or(0, |errno| errno.0))?;
         self.change(end, |end| end.mtu = mtu);
+        Ok(())
+    }
+
+    fn set_queues(&self, end: usize, rx: u32, tx: u32) -> Result<(), i32> {
+        let result = self.end(end, |end| end.set_channels(rx, tx));
+        result.map_err(|e| e.errno().map_or(0, |errno| errno.0))?;
+        self.change(end, |end| end.queues = (rx, tx));
+        // It takes the carrier away, and gives it back.
+        if self.is_whole() && self.now.get().iter().all(|end| end.up) {
+            self.pair.borrow().wait_running().expect("a running pair");
+        }
         Ok(())
     }
 

@@ -217,6 +217,12 @@ pub(crate) enum Op {
         end: usize,
         mtu: u32,
     },
+    /// `ethtool -L`: the number of receive and transmit queues in use.
+    Queues {
+        end: usize,
+        rx: u32,
+        tx: u32,
+    },
     /// Deletes the pair.
     Remove {
         end: usize,
@@ -250,6 +256,7 @@ impl Op {
             Self::Rewrite { .. } => "(rewrite)",
             Self::BindToDevice { .. } => "setsockopt SO_BINDTODEVICE",
             Self::Mtu { .. } => "(MTU)",
+            Self::Queues { .. } => "(queues)",
             Self::Remove { .. } => "(remove)",
             Self::MoveAway { .. } => "(move away)",
             Self::CloseMapped { .. } => "close, still mapped",

@@ -18,6 +18,7 @@ use super::ring::{Entry, Ring};
 use super::tally::Received;
 
 const EBUSY: i32 = 16;
+const EINVAL: i32 = 22;
 /// A descriptor that nobody has open.
 const CLOSED: i32 = 1 << 20 | 77;
 
@@ -164,7 +165,11 @@ impl<'a> Player<'a> {
         loop {
             let answer = self.call(op);
             // The sockets that were closed last may not be gone yet (section 15.4).
-            let early = matches!(op, Op::Bind { .. }) && answer == Answer::Errno(EBUSY);
+            let early = match op {
+                Op::Bind { .. } => answer == Answer::Errno(EBUSY),
+                Op::Queues { .. } => answer == Answer::Errno(EINVAL),
+                _ => false,
+            };
             let waits = early && expected.is_some_and(|expected| *expected != answer);
             if !waits || start.elapsed() > 10 * self.net.patience() {
                 self.net.settle();
@@ -284,6 +289,10 @@ impl<'a> Player<'a> {
                 Answer::Ok(0, Vec::new())
             }
             Op::Mtu { end, mtu } => match self.net.set_mtu(*end, *mtu) {
+                Ok(()) => Answer::Ok(0, Vec::new()),
+                Err(errno) => Answer::Errno(errno),
+            },
+            Op::Queues { end, rx, tx } => match self.net.set_queues(*end, *rx, *tx) {
                 Ok(()) => Answer::Ok(0, Vec::new()),
                 Err(errno) => Answer::Errno(errno),
             },

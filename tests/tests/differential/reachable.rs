@@ -38,6 +38,7 @@ const REACHABLE: &[(&str, &[i32])] = &[
     // Not AF_XDP's calls, but what they are for is.
     ("(link)", &[OK]),
     ("(MTU)", &[OK, EINVAL]),
+    ("(queues)", &[OK, EINVAL]),
     ("(remove)", &[OK]),
     ("(move away)", &[OK]),
 ];

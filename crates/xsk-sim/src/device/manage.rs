@@ -132,7 +132,8 @@ impl Kernel {
             kind,
             rx_queues: config.rx_queues,
             tx_queues: config.tx_queues,
-            max_queues: config.rx_queues.max(config.tx_queues),
+            max_rx_queues: config.rx_queues,
+            max_tx_queues: config.tx_queues,
             mtu: config.mtu,
             max_mtu: MTU_MAX,
             up: config.up,
@@ -186,12 +187,15 @@ impl Kernel {
         self.refresh_descriptors();
     }
 
-    /// `ethtool -L`.
+    /// `ethtool -L` (`net/ethtool/ioctl.c:ethtool_set_channels`). Without a change nothing is looked at.
     pub(crate) fn set_queues(&mut self, id: Id<Device>, rx: u32, tx: u32) -> Sys<()> {
         let device = &self.devices[id];
+        if (rx, tx) == (device.rx_queues, device.tx_queues) {
+            return Ok(());
+        }
         let in_use = device.pools.keys().next_back().map_or(0, |queue| queue + 1);
-        let range = 1..=device.max_queues;
-        if !range.contains(&rx) || !range.contains(&tx) || in_use > rx.min(tx) {
+        let possible = (1..=device.max_rx_queues).contains(&rx) && (1..=device.max_tx_queues).contains(&tx);
+        if !possible || in_use > rx.min(tx) {
             return errno(EINVAL);
         }
         if let Kind::Veth { peer: Some(peer) } = device.kind {
@@ -275,7 +279,7 @@ impl Kernel {
         let mut info = InterfaceInfo::new(&device.name, device.index);
         info.rx_queues = device.rx_queues;
         info.tx_queues = device.tx_queues;
-        info.max_queues = device.max_queues;
+        info.max_queues = device.max_rx_queues.max(device.max_tx_queues);
         info.mtu = device.mtu;
         // Locally administered, and the same in every run.
         let [.., high, low] = device.index.to_be_bytes();

@@ -28,7 +28,8 @@ pub(crate) struct Device {
     pub(crate) rx_queues: u32,
     pub(crate) tx_queues: u32,
     /// Queues that it was made with.
-    pub(crate) max_queues: u32,
+    pub(crate) max_rx_queues: u32,
+    pub(crate) max_tx_queues: u32,
     pub(crate) mtu: u32,
     /// A program on a veth's other end limits it.
     pub(crate) max_mtu: u32,
