@@ -1,7 +1,47 @@
 //! AF_XDP sockets for Rust, with a kernel you can test against.
 //!
-//! AF_XDP is Linux's fast path from a network card to user space: a process and the kernel share packet memory (the
-//! [`Umem`], in equal frames) and four lock-free rings, by which frames change hands:
+//! AF_XDP is Linux's fast path from a network card to user space: a process and the kernel share packet memory, in equal
+//! frames, and four lock-free rings by which frames change hands. There are two ways to use it here.
+//!
+//! # The port tier
+//!
+//! [`Pool`] is the memory, [`Packet`] a packet that owns its frames, and [`Port`] one queue of an interface, where packets come
+//! in and go out. It is safe, needs no care for rings, frames and wakeups, and is what to start with:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use xsk::port::Verdict;
+//! use xsk::{Pool, PoolConfig, Port, PortConfig};
+//!
+//! # #[cfg(target_os = "linux")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = Pool::new(PoolConfig::default())?;
+//! let mut port = Port::open(&pool, "eth1", 0, PortConfig::default())?;
+//! loop {
+//!     // Broadcasts are dropped, all else goes back to where it came from.
+//!     port.forward(|packet| if packet.starts_with(&[0xff; 6]) { Verdict::Drop } else { Verdict::Send })?;
+//!     port.wait(Some(Duration::from_secs(1)))?;
+//! }
+//! # }
+//! # #[cfg(not(target_os = "linux"))]
+//! # fn main() {}
+//! ```
+//!
+//! | to | there is |
+//! |---|---|
+//! | receive, and own the packets | [`Port::recv`] into a [`Batch`] |
+//! | receive, and only look | [`Port::for_each`] |
+//! | send | [`Port::send`], [`Port::send_one`]; empty packets from [`Port::packet`] |
+//! | pass packets on, the fastest way | [`Port::forward`], [`Port::forward_to`] |
+//! | use several queues or threads | one pool, [`Port::open_all`], [`Port::split`] |
+//! | wait | [`Port::wait`]; `Port::poll_fd` for epoll; `port::AsyncPort` for tokio (feature `tokio`) |
+//! | see where packets were lost | [`Port::stats`] |
+//! | test without root and network card | [`Pool::new_in`], on the simulated kernel of crate xsk-sim |
+//!
+//! # The ring tier
+//!
+//! The [`Umem`] and the rings themselves, source-compatible with xsk-rs 0.11:
 //!
 //! | ring | from | to | what |
 //! |---|---|---|---|
@@ -28,13 +68,14 @@
 //!
 //! # Threads and blocking
 //!
-//! Each queue may be moved to a thread of its own; none can be used from two at once. Moving descriptors never blocks and
-//! makes no system call. What waits says so: opening (for a queue that a closed socket has not released yet) and polling.
+//! Each port, half of a port and queue may be moved to a thread of its own; none can be used from two at once. Moving packets
+//! and descriptors never blocks; in the ring tier it makes no system call, in the port tier none but wakeups that the kernel
+//! asks for. What waits says so: opening (for a queue that a closed socket has not released yet) and polling.
 //!
 //! # Compatibility
 //!
-//! The types are source-compatible with xsk-rs 0.11. Sockets are opened on Linux ([`Umem::new`], [`Socket::new`]) or on
-//! any other [`backend`] ([`Umem::new_in`]).
+//! The ring tier is source-compatible with xsk-rs 0.11. Pools and UMEMs are made on Linux ([`Pool::new`], [`Umem::new`]) or
+//! on any other [`backend`] ([`Pool::new_in`], [`Umem::new_in`]); ports and sockets are of the same kernel.
 
 pub mod backend;
 pub mod config;
