@@ -29,9 +29,9 @@ fn source(root: &Path, mutant: &Mutant) -> PathBuf {
     root.join("crates/xsk-sim/src").join(mutant.file)
 }
 
-/// The mutated file.
-fn mutate(mutant: &Mutant) -> Result<String, String> {
-    let file = source(&root(), mutant);
+/// The mutated file of a tree.
+fn mutate(tree: &Path, mutant: &Mutant) -> Result<String, String> {
+    let file = source(tree, mutant);
     let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
     match text.matches(mutant.text).count() {
         1 => Ok(text.replace(mutant.text, mutant.replacement)),
@@ -44,7 +44,7 @@ fn mutate(mutant: &Mutant) -> Result<String, String> {
 fn every_mutant_applies() {
     let wrong: Vec<_> = MUTANTS
         .iter()
-        .filter_map(|mutant| mutate(mutant).err().map(|why| format!("{}: {why}", mutant.rule)))
+        .filter_map(|mutant| mutate(&root(), mutant).err().map(|why| format!("{}: {why}", mutant.rule)))
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(MUTANTS.len() >= 40);
@@ -155,7 +155,7 @@ fn every_mutant_is_found() {
         let start = Instant::now();
         let file = source(&scratch.tree, mutant);
         let before = std::fs::read_to_string(&file).expect("a source");
-        let outcome = match mutate(mutant) {
+        let outcome = match mutate(&scratch.tree, mutant) {
             Ok(text) => {
                 std::fs::write(&file, text).expect("a source");
                 scratch.run(HISTORIES)
