@@ -10,6 +10,7 @@ use xsk_sim::fault::{Call, FaultGuard, FaultRule};
 use xsk_sim::{DeviceConfig, SimDevice, SimKernel};
 
 use crate::kit::{check_frames, config, free_frames, pool};
+use crate::regressions;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
@@ -240,11 +241,7 @@ fn arrive(far: &SimDevice, count: u8, len: u16) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 150,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(regressions::config("port_histories"))]
 
     #[test]
     fn the_law_of_the_frames_holds(

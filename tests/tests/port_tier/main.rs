@@ -5,6 +5,9 @@ mod basics;
 mod closing;
 mod histories;
 mod kit;
+#[path = "../../../crates/xsk-core/tests/support/regressions.rs"]
+#[allow(unreachable_pub, reason = "shared with other packages")]
+mod regressions;
 mod threads;
 #[cfg(target_os = "linux")]
 mod veth;
