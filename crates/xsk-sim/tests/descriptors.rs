@@ -62,7 +62,7 @@ impl World {
     fn settles_at(&self, flags: EventFlags) {
         let start = Instant::now();
         while self.wait(0) != flags {
-            assert!(start.elapsed() < Duration::from_secs(5), "{:?} instead of {flags:?}", self.wait(0));
+            assert!(start.elapsed() < Duration::from_secs(20), "{:?} instead of {flags:?}", self.wait(0));
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -73,13 +73,13 @@ fn epoll_wakes_up_when_packets_come() {
     let mut world = World::new(IN);
     let _background = world.run();
     assert_eq!(world.wait(10), EventFlags::empty());
+    let start = Instant::now();
     thread::scope(|scope| {
         let card = world.card.clone();
         scope.spawn(move || {
             thread::sleep(Duration::from_millis(20));
             card.inject(0, &[7; 60]).unwrap();
         });
-        let start = Instant::now();
         assert_eq!(world.wait(5000), IN);
         assert!(start.elapsed() >= Duration::from_millis(15), "{:?}", start.elapsed());
     });

@@ -131,6 +131,15 @@ impl Receiver {
     }
 }
 
+/// Waits for what the kernel's thread does, on however busy a machine.
+fn happens(what: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !what() {
+        assert!(start.elapsed() < Duration::from_secs(20), "it never happened");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn time_is_real() {
     let (kernel, background) = SimKernel::threaded(1).unwrap();
@@ -151,12 +160,7 @@ fn time_is_real() {
     card.inject_after(10 * MS, 0, &[7; 60]).unwrap();
     assert!(!kernel.step());
     assert_eq!(kernel.run_until_idle(10), 0);
-    let start = Instant::now();
-    while kernel.pending() > 0 && start.elapsed() < 1000 * MS {
-        thread::sleep(MS);
-    }
-    assert_eq!(kernel.pending(), 0);
-    assert!(start.elapsed() < 900 * MS);
+    happens(|| kernel.pending() == 0);
 
     // Afterwards the kernel stands still again.
     drop(background);
@@ -179,12 +183,9 @@ fn a_poll_sleeps_until_somebody_wakes_it() {
         // Three at once, each with a watch of its own.
         let polls = [(); 3].map(|()| scope.spawn(|| poll(-1)));
         thread::sleep(Duration::from_millis(30));
+        assert!(polls.iter().all(|poll| !poll.is_finished()));
         card.inject(0, &[7; 60]).unwrap();
-        for poll in polls {
-            let (ready, took) = poll.join().unwrap().unwrap();
-            assert_eq!(ready, 1);
-            assert!(took >= Duration::from_millis(25), "{took:?}");
-        }
+        polls.into_iter().for_each(|poll| assert_eq!(poll.join().unwrap().unwrap().0, 1));
     });
     drop(background);
 }
@@ -253,7 +254,7 @@ fn a_panic_in_the_kernels_thread_comes_out_where_it_is_stopped() {
     kernel.link_create(program, card.index(), XdpFlags::empty()).unwrap();
     let background = kernel.run_in_background().unwrap();
     card.inject_after(Duration::from_millis(1), 0, &[7; 60]).unwrap();
-    thread::sleep(Duration::from_millis(30));
+    happens(|| kernel.pending() == 0);
     let stopped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(background)));
     let panic = stopped.unwrap_err();
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"a mistake in a program"));

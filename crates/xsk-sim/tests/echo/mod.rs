@@ -30,7 +30,7 @@ const TURN: Duration = Duration::from_millis(1);
 /// When nothing came back for that long, what is missing is sent again.
 const STUCK: Duration = Duration::from_millis(50);
 /// After that long the test fails.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Says that it is over when it goes.
 struct Done<'a>(&'a AtomicBool);
