@@ -4,6 +4,7 @@
 pub mod bpf;
 #[cfg(target_os = "linux")]
 pub mod child;
+pub mod choice;
 #[cfg(target_os = "linux")]
 pub mod cpu;
 #[cfg(target_os = "linux")]

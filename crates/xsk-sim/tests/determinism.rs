@@ -5,18 +5,9 @@ use xsk::config::XdpFlags;
 use xsk_core::abi::{XDP_COPY, XDP_USE_SG, xdp_desc};
 use xsk_sim::{DeviceConfig, Place, Profile, SimKernel};
 
+use xsk_tests::choice::Choice;
 use xsk_tests::raw::{RawSocket, Ring, Setup, frame};
 use xsk_tests::world::{End, SimWorld, World};
-
-/// Small numbers from a seed, for the user's side of a history.
-struct Choice(u64);
-
-impl Choice {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        (self.0 >> 33) % below
-    }
-}
 
 const CHUNK: u64 = 2048;
 

@@ -11,6 +11,7 @@ use xsk_core::abi::{XDP_COPY, XDP_USE_SG, xdp_desc};
 use xsk_sim::capture::{CaptureReader, CaptureWriter, CapturedPacket, Format, Pace};
 use xsk_sim::fault::{Chance, DeviceFault, Fault, FaultGuard, FaultRule, Moment, Point};
 use xsk_sim::{DeviceConfig, Profile, SimDevice, SimKernel, XdpAction};
+use xsk_tests::choice::Choice;
 use xsk_tests::raw::{RawSocket, Ring, Setup, frame};
 
 use crate::swarm;
@@ -26,16 +27,6 @@ pub enum Users {
     InTurn,
     /// Each on a thread of its own, one after the other.
     OnThreads,
-}
-
-/// Small numbers from a seed, for what users do.
-struct Choice(u64);
-
-impl Choice {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        (self.0 >> 33) % below
-    }
 }
 
 /// A user of one socket, who hands each frame over once.

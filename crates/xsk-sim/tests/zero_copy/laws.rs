@@ -5,18 +5,10 @@ use std::time::Duration;
 use xsk::backend::Backend;
 use xsk_core::abi::{XDP_PKT_CONTD, XDP_USE_SG, xdp_desc};
 use xsk_sim::{DeviceConfig, SimDevice, SimKernel};
+use xsk_tests::choice::Choice;
 use xsk_tests::raw::{RawSocket, Setup, frame};
 
 use crate::kit::{SLEEPY, World};
-
-struct Choice(u64);
-
-impl Choice {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        (self.0 >> 33) % below
-    }
-}
 
 const CHUNK: u64 = 2048;
 const FRAMES: u64 = 48;
