@@ -70,7 +70,8 @@ fn page(table: &str) -> String {
          The cases of the kernel's own AF_XDP tests (`tools/testing/selftests/bpf/test_xsk.c`), by the kernel's names, each\n\
          written once and run on every kernel there is: the simulated one, and Linux {release} over a veth pair, each with\n\
          XDP programs in SKB and in native mode, in copy mode. This page is written by the test run:\n\n\
-         ```sh\nXSK_WRITE_TABLE=1 cargo test -p xsk-tests --test conformance table\n```\n\n{table}"
+         ```sh\nXSK_WRITE_TABLE=1 cargo test -p xsk-tests --test conformance table\n\
+         XSK_WRITE_TABLE=1 cargo test -p xsk-tests --test rules table\n```\n\n{table}"
     )
 }
 
@@ -81,7 +82,10 @@ fn table() {
         let (failed, table) = run_all();
         let path = path();
         fs::create_dir_all(path.parent().expect("a directory")).expect("the directory docs");
-        fs::write(&path, page(&table)).expect("the page");
+        // The tests of the rules write the second table.
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        let rules = before.find("\n## Rules and vectors\n").map_or("", |at| &before[at..]);
+        fs::write(&path, page(&table) + rules).expect("the page");
         assert!(failed.is_empty(), "{failed:?}");
         return;
     }

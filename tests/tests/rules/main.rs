@@ -36,6 +36,7 @@ mod s9_more;
 mod s9_sharing;
 mod s9_xskmap;
 mod semantics;
+mod table;
 
 use registry::Rule;
 

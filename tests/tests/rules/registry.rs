@@ -9,13 +9,15 @@ pub struct Rule {
     shape: Shape,
     /// Why the simulated kernel cannot run it.
     not_simulated: Option<&'static str>,
+    /// Why it is for native mode only.
+    native: Option<&'static str>,
 }
 
 impl Rule {
     pub const fn new(name: &'static str, body: fn(&dyn World)) -> Self {
         let mut shape = Shape::new();
         shape.stays = true;
-        Self { name, body, shape, not_simulated: None }
+        Self { name, body, shape, not_simulated: None, native: None }
     }
 
     /// So many queues of each kind, at both ends.
@@ -41,9 +43,16 @@ impl Rule {
         self
     }
 
+    pub const fn native(mut self, why: &'static str) -> Self {
+        self.native = Some(why);
+        self
+    }
+
     /// Why it does not run on a kernel, where it does not.
     pub fn skip(&self, arm: Arm) -> Option<&'static str> {
-        if arm.is_linux() { None } else { self.not_simulated }
+        let of_kernel = if arm.is_linux() { None } else { self.not_simulated };
+        let of_mode = if matches!(arm, Arm::SimSkb | Arm::VethSkb) { self.native } else { None };
+        of_kernel.or(of_mode)
     }
 
     /// Runs it. False: skipped.

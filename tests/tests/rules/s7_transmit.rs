@@ -2,13 +2,15 @@ use xsk_core::abi::{XDP_TX_RING, xdp_desc};
 use xsk_core::errno::{EAGAIN, EBUSY, ENETDOWN, ENOBUFS, ENXIO, EOPNOTSUPP};
 
 use xsk_tests::raw::{RawSocket, Setup, errno, frame};
-use xsk_tests::world::{End, World, is_native};
+use xsk_tests::world::{End, World};
+
+const NO_NAPI: &str = "SKB mode has no NAPI, and so no ring that could be full";
 
 rules! {
     s7_1_order_of_checks;
     s7_1_a_queue_that_cannot_send.queues_of_a(4, 1);
-    s7_5_4_a_full_ring_without_a_qdisc_drops;
-    s7_5_4_a_full_ring_with_a_qdisc_waits;
+    s7_5_4_a_full_ring_without_a_qdisc_drops.native(NO_NAPI);
+    s7_5_4_a_full_ring_with_a_qdisc_waits.native(NO_NAPI);
     s7_7_2_completed_addresses_lose_bit_0;
     s7_2_2_metadata_room_is_demanded_of_every_descriptor;
     s7_2_3_unaligned_descriptors;
@@ -160,18 +162,12 @@ fn overrun(world: &dyn World) -> (RawSocket, RawSocket) {
 }
 
 fn s7_5_4_a_full_ring_without_a_qdisc_drops(world: &dyn World) {
-    if !is_native(world) {
-        return; // no NAPI, and so no ring
-    }
     let (socket, _receiver) = overrun(world);
     assert_eq!((socket.kick(), socket.tx().consumer()), (EBUSY, 257));
     assert_eq!(socket.completion().producer(), 1, "the dropped one");
 }
 
 fn s7_5_4_a_full_ring_with_a_qdisc_waits(world: &dyn World) {
-    if !is_native(world) {
-        return;
-    }
     world.add_qdisc(End::A);
     let (socket, _receiver) = overrun(world);
     assert_eq!((socket.kick(), socket.tx().consumer()), (EAGAIN, 256));

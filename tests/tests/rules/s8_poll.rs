@@ -5,11 +5,11 @@ use xsk_core::abi::{XDP_SHARED_UMEM, XDP_TX_RING, xdp_desc};
 use xsk_core::errno::{ENETDOWN, ENOBUFS, ENXIO, EOPNOTSUPP};
 
 use xsk_tests::raw::{RawSocket, Setup, errno, frame};
-use xsk_tests::world::{End, World, is_native};
+use xsk_tests::world::{End, World};
 
 rules! {
     s8_2_poll_transmits_whatever_is_asked_for;
-    s8_3_poll_is_woken_by_a_packet;
+    s8_3_poll_is_woken_by_a_packet.native("SKB mode has no NAPI that could be late");
     s8_6_recvmsg;
     s8_1_sockets_that_are_not_bound_have_no_events;
     s8_2_writable_up_to_half;
@@ -76,7 +76,9 @@ fn s8_3_poll_waits_for_its_time(world: &dyn World) {
     let start = kernel.now();
     assert_eq!(socket.poll(PollEvents::IN, 250), PollEvents::empty());
     let took = kernel.now() - start;
-    assert!(took >= Duration::from_millis(250) && took < Duration::from_millis(260), "{took:?}");
+    // Where time is real, others may have kept the processor.
+    let most = Duration::from_millis(if world.concurrent() { 5000 } else { 260 });
+    assert!(took >= Duration::from_millis(250) && took < most, "{took:?}");
     // Once at entry, once at the end.
     assert_eq!(socket.statistics().tx_ring_empty_descs, 2);
     assert_eq!(socket.poll(PollEvents::IN, 0), PollEvents::empty());
@@ -84,9 +86,6 @@ fn s8_3_poll_waits_for_its_time(world: &dyn World) {
 }
 
 fn s8_3_poll_is_woken_by_a_packet(world: &dyn World) {
-    if !is_native(world) {
-        return; // no NAPI that could be late
-    }
     let socket = RawSocket::open_receiver(world, &Setup { end: End::B, ..Setup::default() });
     socket.fill().push([0_u64]);
     world.defer_napi(End::B);

@@ -28,7 +28,7 @@ fn lines() -> Vec<Line> {
 }
 
 /// The section that a test's name says: `s7_3_2_what` is of 7.3.2, `a2_what` of A.2.
-fn section_of(test: &str) -> Option<String> {
+pub fn section_of(test: &str) -> Option<String> {
     let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let (first, rest) = (test.split('_').next()?, test.split('_').skip(1));
     if let Some(vector) = first.strip_prefix('a').filter(|part| is_number(part)) {
