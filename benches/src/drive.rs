@@ -84,35 +84,44 @@ fn reap<D: Driver + ?Sized>(user: &mut D, count: u32, mut with: impl FnMut(&mut 
     calls
 }
 
+/// The methods of [`Driver`] by the calls of the ring tier, which are xsk's and xsk-rs's.
+macro_rules! drive_by_queues {
+    () => {
+        fn prime(&mut self) {
+            let half = self.spare.len() / 2;
+            let frames: Vec<FrameDesc> = self.spare.drain(..half).collect();
+            // SAFETY: frames that were on no queue before.
+            assert_eq!(unsafe { self.fill.produce(&frames) }, half);
+        }
+
+        fn load(&mut self, count: u32, packet: &[u8]) {
+            for (desc, spare) in self.descs.iter_mut().zip(&self.spare[..count as usize]) {
+                *desc = *spare;
+                // SAFETY: a frame that is on no queue.
+                let mut data = unsafe { self.umem.data_mut(desc) };
+                std::io::Write::write_all(&mut data.cursor(), packet).expect("it fits a frame");
+            }
+        }
+
+        #[inline(always)]
+        fn recycle(&mut self, count: u32) -> u32 {
+            // SAFETY: the frames were just received.
+            unsafe { self.fill.produce(&self.descs[..count as usize]) as u32 }
+        }
+
+        #[inline(always)]
+        fn wake(&mut self) -> u32 {
+            let needed = self.tx.needs_wakeup();
+            if needed {
+                self.tx.wakeup().expect("a wakeup");
+            }
+            needed.into()
+        }
+    };
+}
+#[cfg(feature = "peers")]
+pub(crate) use drive_by_queues;
+
 impl Driver for RingTier {
-    fn prime(&mut self) {
-        let half = self.spare.len() / 2;
-        let frames: Vec<FrameDesc> = self.spare.drain(..half).collect();
-        // SAFETY: frames that were on no queue before.
-        assert_eq!(unsafe { self.fill.produce(&frames) }, half);
-    }
-
-    fn load(&mut self, count: u32, packet: &[u8]) {
-        for (desc, spare) in self.descs.iter_mut().zip(&self.spare[..count as usize]) {
-            *desc = *spare;
-            // SAFETY: a frame that is on no queue.
-            let mut data = unsafe { self.umem.data_mut(desc) };
-            std::io::Write::write_all(&mut data.cursor(), packet).expect("it fits a frame");
-        }
-    }
-
-    #[inline(always)]
-    fn recycle(&mut self, count: u32) -> u32 {
-        // SAFETY: the frames were just received.
-        unsafe { self.fill.produce(&self.descs[..count as usize]) as u32 }
-    }
-
-    #[inline(always)]
-    fn wake(&mut self) -> u32 {
-        let needed = self.tx.needs_wakeup();
-        if needed {
-            self.tx.wakeup().expect("a wakeup");
-        }
-        needed.into()
-    }
+    drive_by_queues!();
 }

@@ -20,6 +20,8 @@ pub struct Place {
     pub name: &'static str,
     is_linux: bool,
     map: Handle,
+    /// The map of [`B`](Self::B), once it has one.
+    back: Option<Handle>,
     queues: u32,
     _keep: Box<dyn Any>,
 }
@@ -75,12 +77,8 @@ impl Place {
     }
 
     fn new(backend: Arc<dyn Backend>, name: &'static str, is_linux: bool, keep: Box<dyn Any>) -> Self {
-        let map = backend.xskmap_create(QUEUES).expect("an XSKMAP");
-        let program = backend.program_load(&RedirectProgram { map, frags: false }).expect("a program");
-        let interface = CString::new(Self::A).expect("no NUL");
-        let index = backend.interface(&interface).expect("the interface").index;
-        backend.link_create(program, index, XdpFlags::XDP_FLAGS_DRV_MODE).expect("a link");
-        Self { backend, name, is_linux, map, queues: 0, _keep: keep }
+        let map = attach(&*backend, Self::A);
+        Self { backend, name, is_linux, map, back: None, queues: 0, _keep: keep }
     }
 
     /// Whether the kernel is Linux: other libraries know no other.
@@ -105,4 +103,23 @@ impl Place {
     pub fn lead(&self, queue: u32, socket: Handle) {
         self.backend.xskmap_update(self.map, queue, socket).expect("a slot of the map");
     }
+
+    /// The same on [`B`](Self::B), where there is a program only from the first such call on.
+    ///
+    /// # Panics
+    /// If the kernel refuses it.
+    pub fn lead_back(&mut self, queue: u32, socket: Handle) {
+        let map = *self.back.get_or_insert_with(|| attach(&*self.backend, Self::B));
+        self.backend.xskmap_update(map, queue, socket).expect("a slot of the map");
+    }
+}
+
+/// Attaches a program, and returns its map. It stays as long as the interface.
+fn attach(backend: &dyn Backend, interface: &str) -> Handle {
+    let map = backend.xskmap_create(QUEUES).expect("an XSKMAP");
+    let program = backend.program_load(&RedirectProgram { map, frags: false }).expect("a program");
+    let name = CString::new(interface).expect("no NUL");
+    let index = backend.interface(&name).expect("the interface").index;
+    backend.link_create(program, index, XdpFlags::XDP_FLAGS_DRV_MODE).expect("a link");
+    map
 }

@@ -55,7 +55,10 @@ fn calibrate(case: &mut Case, turn: Duration) -> u32 {
 }
 
 /// The processor time that this thread has used, in the kernel and outside.
-fn processor_time() -> Duration {
+///
+/// # Panics
+/// If the system has no clock for it.
+pub fn processor_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes a timespec.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };

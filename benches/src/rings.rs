@@ -113,34 +113,43 @@ impl RingTier {
     }
 }
 
+/// The methods of [`User`] by the calls of the ring tier, which are xsk's and xsk-rs's.
+macro_rules! by_queues {
+    () => {
+        #[inline(always)]
+        fn receive(&mut self, count: u32) -> u32 {
+            // SAFETY: used with this socket only.
+            unsafe { self.rx.consume(&mut self.descs[..count as usize]) as u32 }
+        }
+
+        #[inline(always)]
+        fn transmit(&mut self, count: u32) -> u32 {
+            // SAFETY: no kernel looks at the frames.
+            unsafe { self.tx.produce(black_box(&self.descs[..count as usize])) as u32 }
+        }
+
+        #[inline(always)]
+        fn complete(&mut self, count: u32) -> u32 {
+            // SAFETY: used with this socket only.
+            unsafe { self.completion.consume(&mut self.frames[..count as usize]) as u32 }
+        }
+
+        #[inline(always)]
+        fn refill(&mut self, count: u32) -> u32 {
+            // SAFETY: no kernel looks at the frames.
+            unsafe { self.fill.produce(black_box(&self.frames[..count as usize])) as u32 }
+        }
+    };
+}
+#[cfg(feature = "peers")]
+pub(crate) use by_queues;
+
 impl User for RingTier {
     fn socket(&self) -> Handle {
         self.rx.fd().handle()
     }
 
-    #[inline(always)]
-    fn receive(&mut self, count: u32) -> u32 {
-        // SAFETY: used with this socket only.
-        unsafe { self.rx.consume(&mut self.descs[..count as usize]) as u32 }
-    }
-
-    #[inline(always)]
-    fn transmit(&mut self, count: u32) -> u32 {
-        // SAFETY: no kernel looks at the frames.
-        unsafe { self.tx.produce(black_box(&self.descs[..count as usize])) as u32 }
-    }
-
-    #[inline(always)]
-    fn complete(&mut self, count: u32) -> u32 {
-        // SAFETY: used with this socket only.
-        unsafe { self.completion.consume(&mut self.frames[..count as usize]) as u32 }
-    }
-
-    #[inline(always)]
-    fn refill(&mut self, count: u32) -> u32 {
-        // SAFETY: no kernel looks at the frames.
-        unsafe { self.fill.produce(black_box(&self.frames[..count as usize])) as u32 }
-    }
+    by_queues!();
 }
 
 type Ring<T> = Mapped<T, Mapping>;

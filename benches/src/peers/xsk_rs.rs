@@ -9,8 +9,8 @@ use xsk_rs::config::{BindFlags, LibxdpFlags, QueueSize, SocketConfig, UmemConfig
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
 
 use crate::counterpart::{ENTRIES, FRAMES};
-use crate::drive::Driver;
-use crate::rings::{MAX_BATCH, User};
+use crate::drive::{Driver, drive_by_queues};
+use crate::rings::{MAX_BATCH, User, by_queues};
 
 /// xsk-rs's queues.
 #[derive(Debug)]
@@ -56,60 +56,9 @@ impl User for XskRs {
         Handle(self.rx.fd().as_raw_fd())
     }
 
-    #[inline(always)]
-    fn receive(&mut self, count: u32) -> u32 {
-        // SAFETY: used with this socket only.
-        unsafe { self.rx.consume(&mut self.descs[..count as usize]) as u32 }
-    }
-
-    #[inline(always)]
-    fn transmit(&mut self, count: u32) -> u32 {
-        // SAFETY: no kernel looks at the frames.
-        unsafe { self.tx.produce(black_box(&self.descs[..count as usize])) as u32 }
-    }
-
-    #[inline(always)]
-    fn complete(&mut self, count: u32) -> u32 {
-        // SAFETY: used with this socket only.
-        unsafe { self.completion.consume(&mut self.frames[..count as usize]) as u32 }
-    }
-
-    #[inline(always)]
-    fn refill(&mut self, count: u32) -> u32 {
-        // SAFETY: no kernel looks at the frames.
-        unsafe { self.fill.produce(black_box(&self.frames[..count as usize])) as u32 }
-    }
+    by_queues!();
 }
 
 impl Driver for XskRs {
-    fn prime(&mut self) {
-        let half = self.spare.len() / 2;
-        let frames: Vec<FrameDesc> = self.spare.drain(..half).collect();
-        // SAFETY: frames that were on no queue before.
-        assert_eq!(unsafe { self.fill.produce(&frames) }, half);
-    }
-
-    fn load(&mut self, count: u32, packet: &[u8]) {
-        for (desc, spare) in self.descs.iter_mut().zip(&self.spare[..count as usize]) {
-            *desc = *spare;
-            // SAFETY: a frame that is on no queue.
-            let mut data = unsafe { self.umem.data_mut(desc) };
-            std::io::Write::write_all(&mut data.cursor(), packet).expect("it fits a frame");
-        }
-    }
-
-    #[inline(always)]
-    fn recycle(&mut self, count: u32) -> u32 {
-        // SAFETY: the frames were just received.
-        unsafe { self.fill.produce(&self.descs[..count as usize]) as u32 }
-    }
-
-    #[inline(always)]
-    fn wake(&mut self) -> u32 {
-        let needed = self.tx.needs_wakeup();
-        if needed {
-            self.tx.wakeup().expect("a wakeup");
-        }
-        needed.into()
-    }
+    drive_by_queues!();
 }
