@@ -41,7 +41,12 @@ fn layout(input: &Input) {
             "{what}: {range:?} of {memory} bytes, {input:?}"
         );
     };
-    for &(addr, len, options) in input.descs.iter().take(64) {
+    // Addresses of any kind, and the same near the memory: most of what can go wrong is at its end.
+    let near = |addr: u64| addr % (memory + 2 * u64::from(layout.chunk_size()));
+    let descs = input.descs.iter().take(64);
+    for (addr, len, options) in
+        descs.flat_map(|&(addr, len, options)| [(addr, len, options), (near(addr), len % 4096, options)])
+    {
         if let Some(range) = layout.buffer(addr) {
             inside(range, "a chunk");
         }
