@@ -335,12 +335,6 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "self.entries.saturating_sub(self.reserved.wrapping_sub(self.released)).min(want)",
     ),
     mutant(
-        "10.4: a TX producer that is too far ahead is believed",
-        "shared/ring.rs",
-        "self.filled = self.storage.load_producer(Order::ReadProducer);",
-        "let filled = self.storage.load_producer(Order::ReadProducer);\n        let ahead = filled.wrapping_sub(self.taken).min(self.entries);\n        self.filled = self.taken.wrapping_add(ahead);",
-    ),
-    mutant(
         "14.3.2: a native program without fragments allows an MTU of 3506",
         "xdp/attach.rs",
         "VETH_MTU_MAX: u32 = 3506;",
