@@ -7,6 +7,7 @@ use xsk_core::abi::{XDP_RING_NEED_WAKEUP, xdp_desc};
 use xsk_core::order::Order;
 use xsk_core::ring::{Consumer, Producer};
 
+use super::explore::{check, note};
 use super::half::{ConsumerHalf, Entry, KernelHalf, ProducerHalf, Release};
 use super::loom_ring::LoomRing;
 
@@ -22,6 +23,35 @@ pub struct Shape {
     /// Attempts of each side, successful or not. Never a loop that waits for the other side: that has no end for a model
     /// checker.
     pub attempts: u32,
+}
+
+/// One slot, so that each entry reuses the slot of the one before.
+pub const fn one(attempts: u32) -> Shape {
+    Shape { capacity: 1, start: u32::MAX, batch: 1, attempts }
+}
+
+/// Two slots, batches of two, each across the end of the ring and the wrap of the indices.
+pub const fn two(attempts: u32) -> Shape {
+    Shape { capacity: 2, start: u32::MAX, batch: 2, attempts }
+}
+
+/// Four slots, batches of three.
+pub const fn four(attempts: u32) -> Shape {
+    Shape { capacity: 4, start: u32::MAX - 1, batch: 3, attempts }
+}
+
+/// Checks `model` over `shape`: that there are more than `least` interleavings, and that one of them filled the ring more
+/// than once, so that slots were reused.
+pub fn over(
+    least: usize,
+    name: &str,
+    bound: Option<usize>,
+    shape: Shape,
+    model: impl Fn(Shape) -> u32 + Send + Sync + 'static,
+) {
+    let seen = check(bound, move || model(shape));
+    note(name, bound, &shape, seen);
+    assert!(seen.executions > least && seen.most > shape.capacity, "{name}, {shape:?}: {seen:?}");
 }
 
 /// Which row of the table is missing, for which side.
