@@ -24,6 +24,7 @@ struct Input {
     profile: u8,
     queues: u8,
     threaded: bool,
+    /// Which faults there are; the highest bit: nothing is open at the start.
     faults: u16,
     calls: Vec<Call>,
 }
@@ -37,6 +38,11 @@ enum Call {
         queue: u8,
         flags: u16,
         shared: Option<u8>,
+    },
+    /// A descriptor, published, and a kick.
+    Transmit {
+        s: u8,
+        entry: [u16; 4],
     },
     Socket {
         s: u8,
@@ -200,7 +206,12 @@ pub fn run(data: &[u8]) {
     let _guards: Vec<_> = faults.into_iter().map(|rule| kernel.fault(rule.chance(0.1))).collect();
     let mut world =
         World { kernel, backend, here, there, memory, map, link: None, sockets: Default::default() };
-    for call in input.calls.iter().take(200) {
+    // Most inputs begin with a bound socket that gets packets: from nothing few would get that far.
+    let flags = u32::from(input.profile >> 7);
+    let start =
+        [Call::Open { s: 0, queue: 0, flags: input.queues.into(), shared: None }, Call::Attach { flags }];
+    let start = start.iter().filter(|_| input.faults >> 15 == 0);
+    for call in start.chain(input.calls.iter().take(200)) {
         let result = world.call(call);
         is_possible(call, result);
         let _ = (world.kernel.frames(), world.kernel.snapshot());
@@ -284,6 +295,10 @@ impl World {
                 let shared = shared.unwrap_or(0);
                 self.call(&Call::Bind { s, index: 0, queue: queue % 2, flags, shared, family: 44 })?;
                 self.call(&Call::MapUpdate { s, key: queue % 2, flags: 0 })
+            }
+            Call::Transmit { s, entry } => {
+                self.call(&Call::Entry { s, ring: Ring::Tx, entry, publish: true })?;
+                self.call(&Call::Send { s })
             }
             Call::Socket { s } => {
                 self.call(&Call::Close { s })?;
@@ -374,12 +389,14 @@ impl World {
             }
             Call::Entry { s, ring, entry: [a, b, c, d], publish } => {
                 if let Some(mapped) = &self.socket(s).rings[ring as usize] {
-                    // Mostly within the memory and of a packet's length.
-                    let address = u64::from(a) << 1 | u64::from(b & 0xf000) << 40;
+                    // Within the memory or as far behind it, mostly of a packet's length and with options that there are.
+                    let address = u64::from(a) << 2 | u64::from(b & 0xf) << 52;
+                    let len = if b & 0x100 == 0 { c % 2048 } else { c };
+                    let options = if b & 0x200 == 0 { d % 4 } else { d };
                     let mut entry = [0; 16];
                     entry[..8].copy_from_slice(&address.to_ne_bytes());
-                    entry[8..12].copy_from_slice(&u32::from(c).to_ne_bytes());
-                    entry[12..].copy_from_slice(&u32::from(d).to_ne_bytes());
+                    entry[8..12].copy_from_slice(&u32::from(len).to_ne_bytes());
+                    entry[12..].copy_from_slice(&u32::from(options).to_ne_bytes());
                     let index = mapped.get(0);
                     mapped.write(index, &entry);
                     if publish {
