@@ -109,10 +109,6 @@ impl Toy {
         (self.state().open.len(), Arc::strong_count(&self.script.live) - 1)
     }
 
-    pub(crate) fn change_interface(&self, index: usize, change: impl FnOnce(&mut InterfaceInfo)) {
-        change(&mut self.state().interfaces[index]);
-    }
-
     /// The device of a socket goes away.
     pub(crate) fn unbind(&self, socket: i32) {
         self.state().socket(Handle(FIRST_HANDLE + socket)).unwrap().bound = None;

@@ -1,0 +1,75 @@
+//! Calls that succeed, with answers that no kernel should give.
+
+use xsk::backend::Backend;
+use xsk::config::{BindFlags, SocketConfig};
+use xsk::error::{Diagnosis, Step};
+use xsk_core::abi::*;
+use xsk_core::errno::EINVAL;
+
+use super::ledger::{Call, Ledger};
+use super::sockets::{open, port, try_umem};
+use super::{faulty, mock};
+
+/// Neither the length that kernels have since 5.4 nor the one before.
+#[test]
+fn ring_offsets_of_a_strange_length_are_refused() {
+    let ledger = Ledger::new();
+    let backend = mock(&ledger, |mock| {
+        mock.expect_getsockopt().times(1).returning(|_, _, _, _| Ok(40));
+    });
+    let umem = try_umem(&backend).unwrap();
+    let error = open(SocketConfig::default(), &umem, "sim0", 0).unwrap_err();
+    let text = "cannot read the ring offsets (XDP_MMAP_OFFSETS) on sim0 queue 0 with an answer of 40 bytes: \
+                the kernel refused";
+    assert_eq!((error.step(), error.to_string().as_str()), (Step::RingOffsets, text));
+    drop((port(&umem, "sim0", 0), umem, backend));
+    ledger.nothing_is_left("a strange length");
+}
+
+/// A kernel whose rings do not fit what it mapped for them.
+#[test]
+fn rings_outside_their_mapping_are_refused() {
+    let bad = [
+        xdp_ring_offset { producer: 0, consumer: 128, desc: 1 << 40, flags: 196 },
+        xdp_ring_offset { producer: u64::MAX, consumer: 128, desc: 320, flags: 196 },
+        xdp_ring_offset { producer: 0, consumer: 130, desc: 320, flags: 196 },
+    ];
+    for (offsets, rx) in bad.into_iter().flat_map(|offsets| [(offsets, true), (offsets, false)]) {
+        let ledger = Ledger::new();
+        let backend = mock(&ledger, |mock| {
+            let kernel = ledger.kernel.clone();
+            mock.expect_getsockopt().times(1).returning(move |socket, level, name, value| {
+                let mut answer = xdp_mmap_offsets::default();
+                kernel.getsockopt(socket, level, name, answer.as_bytes_mut())?;
+                let ring = if rx { &mut answer.rx } else { &mut answer.fr };
+                *ring = offsets;
+                value.copy_from_slice(answer.as_bytes());
+                Ok(value.len())
+            });
+        });
+        let umem = try_umem(&backend).unwrap();
+        let error = open(SocketConfig::default(), &umem, "sim0", 0).unwrap_err();
+        // How many bytes to map is reckoned from the offsets, and the kernel may refuse that many.
+        assert_eq!(error.step(), Step::MapRing, "{error}");
+        drop((error, port(&umem, "sim0", 0), umem, backend));
+        ledger.nothing_is_left("strange offsets");
+    }
+}
+
+/// Zero copy only: in copy mode the kernel binds and drops what does not fit.
+#[test]
+fn a_frame_smaller_than_the_mtu() {
+    let ledger = Ledger::new();
+    ledger.devices.iter().for_each(|device| device.set_mtu(9000).unwrap());
+    let backend = faulty(&ledger, Call::Bind, 0, EINVAL);
+    let umem = try_umem(&backend).unwrap();
+    let zero_copy = SocketConfig::builder().bind_flags(BindFlags::XDP_ZEROCOPY).build();
+    let error = open(zero_copy, &umem, "sim0", 0).unwrap_err();
+    let text = "cannot bind on sim0 queue 0 with flags XDP_ZEROCOPY: a packet of the interface's MTU 9000 does not fit: a \
+                frame has room for 3840 bytes with the Ethernet header; lower the MTU, use larger frames or less \
+                headroom, or bind with XDP_USE_SG (EINVAL 22)";
+    assert_eq!(error.to_string(), text);
+    assert_eq!(error.diagnosis(), &Diagnosis::FrameTooSmall { mtu: 9000, room: 3840 });
+    drop((umem, backend));
+    ledger.nothing_is_left("frames that are too small");
+}
