@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use xsk::backend::InterfaceInfo;
+use xsk::backend::{InterfaceInfo, InterruptDeferral};
 use xsk_core::errno::{EBUSY, EINVAL, ENETDOWN, ENODEV};
 
 use crate::arena::Id;
@@ -185,6 +185,12 @@ impl SimDevice {
     /// Whether its NAPI runs in threads (`/sys/class/net/*/threaded`).
     pub fn set_threaded(&self, threaded: bool) {
         self.with(|kernel, id| kernel.devices[id].threaded = threaded);
+    }
+
+    /// How it holds its interrupts back (`/sys/class/net/*/napi_defer_hard_irqs` and `gro_flush_timeout`). It says so when it
+    /// is asked, and has no effect else: no interrupts are simulated.
+    pub fn set_interrupt_deferral(&self, deferral: InterruptDeferral) {
+        self.with(|kernel, id| kernel.devices[id].deferral = deferral);
     }
 
     /// `tc qdisc replace`: how packets of the stack wait for it.

@@ -5,9 +5,12 @@
 //! [`SocketCreateError`](crate::socket::SocketCreateError) deref to it; an [`io::Error`] of a queue carries it as its
 //! inner error ([`Error::of_io`]).
 
+mod step;
+
 use std::fmt;
 use std::io;
 
+pub use step::Step;
 use thiserror::Error as ThisError;
 pub use xsk_core::errno;
 use xsk_core::errno::describe;
@@ -15,7 +18,7 @@ use xsk_core::layout::LayoutError;
 use xsk_core::ring::BrokenIndex;
 
 use crate::backend::{AttachedProgram, HugePages, PageSize, XdpMode};
-use crate::port::Violation;
+use crate::port::{BusyPollAdvice, Violation};
 
 /// What went wrong: where, with what value, and why.
 #[derive(Debug, ThisError)]
@@ -27,76 +30,6 @@ pub struct Error {
     value: Option<String>,
     diagnosis: Diagnosis,
     source: Option<io::Error>,
-}
-
-/// The call that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Step {
-    /// Checking the values that were given, before any call.
-    CheckConfig,
-    /// Finding the interface.
-    FindInterface,
-    /// Finding out which network namespace this is.
-    FindNamespace,
-    /// Mapping the UMEM's memory.
-    MapMemory,
-    /// `socket(AF_XDP)`.
-    CreateSocket,
-    /// `setsockopt(XDP_UMEM_REG)`.
-    RegisterUmem,
-    /// `setsockopt` of one of the four rings.
-    CreateRing,
-    /// `getsockopt(XDP_MMAP_OFFSETS)`.
-    RingOffsets,
-    /// `mmap` of one of the four rings.
-    MapRing,
-    /// `bind`.
-    Bind,
-    /// Making the XSKMAP.
-    CreateMap,
-    /// Loading the XDP program.
-    LoadProgram,
-    /// Attaching the XDP program.
-    AttachProgram,
-    /// Putting a socket into the XSKMAP, or taking it out.
-    UpdateMap,
-    /// `poll`.
-    Poll,
-    /// Waking the kernel up.
-    Wakeup,
-    /// Moving descriptors through a ring.
-    MoveDescriptors,
-    /// `getsockopt(XDP_STATISTICS)`.
-    Statistics,
-    /// `getsockopt(XDP_OPTIONS)`.
-    Options,
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::CheckConfig => "cannot use this configuration",
-            Self::FindInterface => "cannot find the interface",
-            Self::FindNamespace => "cannot find out the network namespace",
-            Self::MapMemory => "cannot map memory for the UMEM",
-            Self::CreateSocket => "cannot create an AF_XDP socket",
-            Self::RegisterUmem => "cannot register the UMEM (XDP_UMEM_REG)",
-            Self::CreateRing => "cannot create a ring",
-            Self::RingOffsets => "cannot read the ring offsets (XDP_MMAP_OFFSETS)",
-            Self::MapRing => "cannot map a ring",
-            Self::Bind => "cannot bind",
-            Self::CreateMap => "cannot create an XSKMAP",
-            Self::LoadProgram => "cannot load the XDP program",
-            Self::AttachProgram => "cannot attach the XDP program",
-            Self::UpdateMap => "cannot update the XSKMAP",
-            Self::Poll => "cannot poll",
-            Self::Wakeup => "cannot wake the kernel",
-            Self::MoveDescriptors => "cannot move descriptors",
-            Self::Statistics => "cannot read the statistics (XDP_STATISTICS)",
-            Self::Options => "cannot read the options (XDP_OPTIONS)",
-        })
-    }
 }
 
 /// Why it failed, as far as can be told, and what to do about it.
@@ -362,6 +295,9 @@ pub enum Diagnosis {
     /// The pool has a port there already.
     #[error("another port of this pool is open on the queue")]
     PortOpen,
+    /// Busy polling would do nothing.
+    #[error("busy polling would do nothing: {0}")]
+    BusyPolling(BusyPollAdvice),
     /// Flags that contradict each other.
     #[error("these flags exclude each other, give one of them")]
     Contradiction,

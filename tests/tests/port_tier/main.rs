@@ -5,6 +5,7 @@ mod basics;
 mod closing;
 mod histories;
 mod kit;
+mod policies;
 #[path = "../../../crates/xsk-core/tests/support/regressions.rs"]
 #[allow(unreachable_pub, reason = "shared with other packages")]
 mod regressions;

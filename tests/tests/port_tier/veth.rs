@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use xsk::config::XdpFlags;
-use xsk::port::{Mode, Verdict};
+use xsk::port::{BusyPoll, BusyPollAdvice, Mode, Verdict};
 use xsk::{Batch, Pool, PoolConfig, Port, PortConfig};
 use xsk_veth::{ETHERTYPE_TEST, Namespace, Tap, VethPair};
 
@@ -115,4 +115,72 @@ fn histories() {
             });
         }
     }
+}
+
+#[test]
+fn busy_polling_receives_and_sends() {
+    if !xsk_veth::require() {
+        return;
+    }
+    for mode in MODES {
+        let ns = Namespace::new().unwrap();
+        let pair = VethPair::builder(&ns, &ns).build().unwrap();
+        let tap = Tap::open(&ns, pair.a.name()).unwrap();
+        ns.run(|| {
+            let pool = Pool::new(PoolConfig::default().frames(256)).unwrap();
+            let busy = BusyPoll::default().time(Duration::from_micros(100)).budget(8);
+            let mut port = Port::open(&pool, pair.b.name(), 0, config(mode).policy(busy)).unwrap();
+            for tag in 0..20 {
+                tap.send(&frame(60, tag)).unwrap();
+                assert!(port.wait(Some(SECOND)).unwrap());
+                assert_eq!(port.forward(|_| Verdict::Send).unwrap().sent, 1);
+                assert_eq!(tap.recv(SECOND).unwrap(), Some(frame(60, tag)));
+            }
+            assert!(!port.wait(Some(Duration::from_millis(2))).unwrap());
+            // The sysfs of this process is of another namespace, which must not be taken for this one's.
+            let advice = port.busy_poll_advice().unwrap();
+            assert!(matches!(&advice[0], BusyPollAdvice::Unknown { reason, .. } if reason.contains("/sys")));
+            assert_eq!(advice[1..], [BusyPollAdvice::NoNapi]);
+            let error =
+                Port::open(&pool, pair.a.name(), 0, config(mode).policy(busy.required())).unwrap_err();
+            assert!(error.to_string().contains("/sys/class/net"), "{error}");
+        });
+    }
+}
+
+/// Runs again as a process of the namespace that has a sysfs of its own.
+#[test]
+fn busy_poll_advice_is_read_from_sysfs() {
+    const CHILD: &str = "XSK_TESTS_OWN_SYSFS";
+    let test = "veth::busy_poll_advice_is_read_from_sysfs";
+    if !xsk_veth::require() {
+        return;
+    }
+    if std::env::var_os(CHILD).is_some() {
+        let pool = Pool::new(PoolConfig::default().frames(64)).unwrap();
+        let file = |file: &str| format!("/sys/class/net/b/{file}");
+        let busy = BusyPoll::default();
+        let port = Port::open(&pool, "b", 0, config(MODES[1]).policy(busy)).unwrap();
+        let advice = || port.busy_poll_advice().unwrap();
+        let irqs = BusyPollAdvice::Write { file: file("napi_defer_hard_irqs"), value: 2 };
+        let flush = BusyPollAdvice::Write { file: file("gro_flush_timeout"), value: 200_000 };
+        assert_eq!(advice(), [irqs.clone(), flush, BusyPollAdvice::NoNapi]);
+        std::fs::write(file("gro_flush_timeout"), "200000").unwrap();
+        assert_eq!(advice(), [irqs, BusyPollAdvice::NoNapi]);
+        std::fs::write(file("napi_defer_hard_irqs"), "2").unwrap();
+        assert_eq!(advice(), [BusyPollAdvice::NoNapi]);
+        drop(port);
+        drop(Port::open(&pool, "b", 0, config(MODES[1]).policy(busy.required())).unwrap());
+        return;
+    }
+    let ns = Namespace::new().unwrap();
+    let _pair = VethPair::builder(&ns, &ns).a(|a| a.name("a")).b(|b| b.name("b")).build().unwrap();
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c", "mount -t sysfs none /sys && exec \"$0\" \"$@\""]);
+    command.arg(std::env::current_exe().unwrap()).args([test, "--exact", "--nocapture"]);
+    command.env(CHILD, "1").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let output = ns.spawn_command(&mut command).unwrap().wait_with_output().unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use xsk::backend::{AttachedProgram, DriverFeatures, InterfaceInfo, XdpMode};
+use xsk::backend::{AttachedProgram, DriverFeatures, InterfaceInfo, InterruptDeferral, XdpMode};
 use xsk_core::errno::{EEXIST, EINVAL};
 
 use crate::arena::Id;
@@ -143,6 +143,7 @@ impl Kernel {
             cable: None,
             threaded: config.threaded,
             stack_delay: Duration::ZERO,
+            deferral: InterruptDeferral::default(),
             xdp: None,
             pools: BTreeMap::new(),
             rings: Vec::new(),

@@ -13,6 +13,8 @@ pub use manage::{DeviceConfig, Qdisc};
 pub(crate) use napi::Softirq;
 pub(crate) use xmit::Xmit;
 
+use xsk::backend::InterruptDeferral;
+
 use crate::arena::Id;
 use crate::pool::Pool;
 use crate::skb::Skb;
@@ -45,6 +47,8 @@ pub(crate) struct Device {
     pub(crate) threaded: bool,
     /// How long its stack holds a packet that it got.
     pub(crate) stack_delay: Duration,
+    /// How it holds its interrupts back: no effect, as there are none.
+    pub(crate) deferral: InterruptDeferral,
     pub(crate) xdp: Option<Attached>,
     /// The pools of bound sockets, by queue.
     pub(crate) pools: BTreeMap<u32, Id<Pool>>,

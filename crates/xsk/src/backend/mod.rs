@@ -27,8 +27,8 @@ pub(crate) use retry::retry;
 pub(crate) use types::BackendExt;
 pub(crate) use types::OwnedHandle;
 pub use types::{
-    AttachedProgram, Attachment, Capabilities, DriverFeatures, Handle, HugePages, InterfaceInfo, NamespaceId,
-    PageSize, Poll, PollEvents, RedirectProgram, XdpMode,
+    AttachedProgram, Attachment, Capabilities, DriverFeatures, Handle, HugePages, InterfaceInfo,
+    InterruptDeferral, NamespaceId, PageSize, Poll, PollEvents, RedirectProgram, XdpMode,
 };
 use xsk_core::abi::sockaddr_xdp;
 
@@ -158,6 +158,13 @@ pub trait Backend: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
 
     /// The limit of locked memory of this process, in bytes; `None` if there is none.
     fn memlock_limit(&self) -> io::Result<Option<u64>> {
+        unsupported()
+    }
+
+    /// How an interface holds its interrupts back, which busy polling needs. An interface of the calling thread's network
+    /// namespace.
+    fn interrupt_deferral(&self, name: &CStr) -> io::Result<InterruptDeferral> {
+        let _ = name;
         unsupported()
     }
 

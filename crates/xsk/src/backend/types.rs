@@ -2,6 +2,7 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bitflags::bitflags;
 use xsk_core::abi::Pod;
@@ -140,6 +141,19 @@ pub struct HugePages {
     pub total: u64,
     /// Of those, pages that nobody uses.
     pub free: u64,
+}
+
+/// How an interface holds its interrupts back (`net/core/dev.c:napi_complete_done`).
+///
+/// With both set, a NAPI instance that has nothing to do leaves its interrupt off for a while, so that somebody who polls finds
+/// its packets first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InterruptDeferral {
+    /// How often in a row the driver may find nothing before its interrupt is on again: sysfs `napi_defer_hard_irqs` (Linux
+    /// 5.8).
+    pub hard_irqs: u32,
+    /// How long a timer waits then, after which the driver looks by itself: sysfs `gro_flush_timeout`, in nanoseconds.
+    pub flush_timeout: Duration,
 }
 
 /// A network namespace, on any backend.

@@ -122,7 +122,7 @@ pub(super) fn run(
 /// No packet was there.
 #[cold]
 fn nothing(rx: &mut RxSide, tx: Option<&mut TxSide>) -> Result<Forwarded, PortError> {
-    rx.wake();
+    rx.wake_idle();
     if let Some(tx) = tx {
         tx.kick();
         tx.trouble.or(0, &tx.shared)?;

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use xsk_core::ring::MAX_CAPACITY;
 
+use super::policy::Policy;
 use crate::config::{Attach, BindFlags, LibxdpFlags, QueueSize, SocketConfig, XdpFlags};
 
 /// How packets cross between the kernel and the pool.
@@ -11,19 +12,6 @@ pub enum Mode {
     Copy,
     /// The device reads and writes the pool's memory itself.
     ZeroCopy,
-}
-
-/// When the kernel looks at the rings of a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Policy {
-    /// When it is woken up, which a port does when the kernel asks for it: fewest system calls under load, and a driver that
-    /// sleeps when there is nothing to do (`XDP_USE_NEED_WAKEUP`). In copy mode this is how sending works in any case.
-    #[default]
-    NeedWakeup,
-    /// By itself: in zero-copy mode the driver polls the rings from its interrupt, and keeps polling while it lacks frames.
-    /// The port makes fewer system calls, and the driver's processor is busier.
-    Interrupt,
 }
 
 /// How a [`Port`](super::Port) is opened: a value with a setter for each thing. The defaults are good to start with.
@@ -41,7 +29,7 @@ pub struct PortConfig {
     completion_ring: u32,
     pub(super) fill_level: Option<u32>,
     mode: Option<Mode>,
-    policy: Policy,
+    pub(super) policy: Policy,
     multi_buffer: bool,
     xdp_flags: XdpFlags,
     attach: Option<Attach>,
@@ -113,9 +101,9 @@ impl PortConfig {
         self
     }
 
-    /// When the kernel looks at the rings.
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
+    /// Who does the kernel's share of the work, and when. [`Policy::NeedWakeup`] by default.
+    pub fn policy(mut self, policy: impl Into<Policy>) -> Self {
+        self.policy = policy.into();
         self
     }
 
@@ -160,7 +148,7 @@ impl PortConfig {
             Some(Mode::Copy) => BindFlags::XDP_COPY,
             Some(Mode::ZeroCopy) => BindFlags::XDP_ZEROCOPY,
         };
-        bind.set(BindFlags::XDP_USE_NEED_WAKEUP, self.policy == Policy::NeedWakeup);
+        bind.set(BindFlags::XDP_USE_NEED_WAKEUP, self.policy != Policy::Interrupt);
         bind.set(BindFlags::XDP_USE_SG, self.multi_buffer);
         let mut builder = SocketConfig::builder();
         // Powers of two, all of them.

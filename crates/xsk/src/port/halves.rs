@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::error::{NotSent, PortError};
 use super::receive::RxSide;
 use super::transmit::TxSide;
-use super::{Forwarded, Link, Mode, Port, PortStats, Verdict};
+use super::{BusyPollAdvice, Forwarded, Link, Mode, Port, PortStats, Verdict};
 use crate::packet::{Batch, Packet};
 use crate::pool::{Cache, Pool};
 use crate::queue::IdlePolls;
@@ -93,6 +93,14 @@ impl PortRx {
     /// As [`Port::stats`].
     pub fn stats(&mut self) -> Result<PortStats, PortError> {
         super::stats::snapshot(Some(&mut self.rx), None, &self.link.shared, self.link.mode)
+    }
+
+    /// As [`Port::busy_poll_advice`].
+    ///
+    /// # Errors
+    /// As [`Port::busy_poll_advice`].
+    pub fn busy_poll_advice(&self) -> Result<Vec<BusyPollAdvice>, PortError> {
+        super::policy::advice(&self.link.shared, self.rx.polls_for.is_some())
     }
 
     /// As [`Port::poll_fd`].

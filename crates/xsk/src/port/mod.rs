@@ -6,6 +6,7 @@ mod error;
 mod halves;
 mod intake;
 mod open;
+mod policy;
 mod receive;
 mod stats;
 #[cfg(all(unix, feature = "tokio"))]
@@ -17,10 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use burst::{Forwarded, Verdict};
-pub use config::{Mode, Policy, PortConfig};
+pub use config::{Mode, PortConfig};
 pub use error::{NotSent, PortError, Reason, Violation, ViolationKind};
 pub use halves::{PortRx, PortTx};
 use open::{Registration, open_port};
+pub use policy::{BusyPoll, BusyPollAdvice, Policy};
 use receive::RxSide;
 pub use stats::{Loss, PortStats};
 #[cfg(all(unix, feature = "tokio"))]
@@ -204,7 +206,7 @@ impl Port {
     }
 
     /// Waits until a packet is there, at most for `timeout` (rounded up to milliseconds; `None`: for ever). False if none came
-    /// in time, or a signal ended the wait.
+    /// in time, or a signal ended the wait. With [`BusyPoll`] it polls for a while before it sleeps.
     ///
     /// # Errors
     /// An error that was met before; the interface is down or gone.
@@ -221,6 +223,16 @@ impl Port {
     /// What the kernel refuses; it should not.
     pub fn stats(&mut self) -> Result<PortStats, PortError> {
         stats::snapshot(Some(&mut self.rx), Some(&mut self.tx), &self.link.shared, self.link.mode)
+    }
+
+    /// What keeps [busy polling](BusyPoll) from working on this port; nothing, if it does work. Each says what to do.
+    ///
+    /// The interface's settings are looked at, and the socket is asked whether the kernel knows whom to poll.
+    ///
+    /// # Errors
+    /// The kernel does not answer; it should.
+    pub fn busy_poll_advice(&self) -> Result<Vec<BusyPollAdvice>, PortError> {
+        policy::advice(&self.link.shared, self.rx.polls_for.is_some())
     }
 
     /// Whether packets are copied, as it really came out. Where the kernel does not say (before 5.3), zero copy is assumed.
@@ -338,6 +350,15 @@ impl Link {
             Ok(0) => {}
             Ok(_) => return Ok(true),
             Err(index) => return Err(self.shared.broken("RX", index).into()),
+        }
+        let mut timeout = timeout;
+        if let Some(time) = rx.polls_for {
+            let start = self.shared.backend().now();
+            if rx.poll_busily(start + timeout.map_or(time, |timeout| timeout.min(time)))? {
+                return Ok(true);
+            }
+            let spent = self.shared.backend().now() - start;
+            timeout = timeout.map(|timeout| timeout.saturating_sub(spent));
         }
         let milliseconds = timeout
             .map_or(-1, |timeout| i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::config::PortConfig;
 use super::error::PortError;
+use super::policy::Policy;
 use super::receive::RxSide;
 use super::transmit::TxSide;
 use super::{Link, Mode, Port};
@@ -95,6 +96,8 @@ pub(super) fn open_port(
     let name: Interface = interface.parse().map_err(|_| {
         Error::new(Step::FindInterface, Diagnosis::NoInterface).on(interface.escape_debug().to_string(), None)
     })?;
+    let policy = config.policy;
+    policy.check(&**pool.backend(), interface).map_err(|error| error.on(interface, Some(queue)))?;
     let memory = pool.memory();
     let (fill_ring, completion_ring) = config.pool_rings();
     let free = memory.frames() - memory.away() as u32;
@@ -125,7 +128,10 @@ pub(super) fn open_port(
     if let Some(given) = rings.given.get() {
         registration.given.get_or_init(|| given);
     }
-    let port = opened.and_then(|opened| port(&opened, &registration, level, &cache, rings.given.get()));
+    let port = opened.and_then(|opened| {
+        policy.apply(&opened.shared)?;
+        port(&opened, &registration, level, &cache, rings.given.get(), policy)
+    });
     // If that failed, the registration takes the frames home.
     let (rx, tx, mode) = port?;
     let shared = Arc::clone(&tx.shared);
@@ -139,13 +145,14 @@ fn port(
     level: u32,
     cache: &Cache,
     given: Option<Given>,
+    policy: Policy,
 ) -> Result<(RxSide, TxSide, Mode), Error> {
     let (Some((fill, completion)), Some(given)) = (opened.pool_rings()?, given) else {
         return Err(opened.shared.error(Step::Bind, Diagnosis::PortOpen));
     };
     let (pool, shared) = (cache.pool(), &opened.shared);
     release_quarantine(pool.memory(), given);
-    let rx = RxSide::new(opened.rx()?, fill, pool, registration.rx(), level, shared);
+    let rx = RxSide::new(opened.rx()?, fill, pool, registration.rx(), level, shared, policy.polls_for());
     let tx = TxSide::new(opened.tx()?, completion, pool, registration.tx(), shared);
     let mode = if given.zero_copy { Mode::ZeroCopy } else { Mode::Copy };
     Ok((rx, tx, mode))

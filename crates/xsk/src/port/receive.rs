@@ -1,6 +1,7 @@
 //! The receiving half of a port: the fill and the RX ring.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use xsk_core::abi::xdp_desc;
 
@@ -38,6 +39,8 @@ pub(super) struct RxSide {
     pub(super) received: u64,
     /// System calls for the receiving side.
     pub(super) wakeups: u64,
+    /// The driver works in this side's calls: how long to poll before sleeping.
+    pub(super) polls_for: Option<Duration>,
 }
 
 impl RxSide {
@@ -48,6 +51,7 @@ impl RxSide {
         owner: Owner,
         level: u32,
         shared: &Arc<Shared>,
+        polls_for: Option<Duration>,
     ) -> Self {
         Self {
             ring,
@@ -66,6 +70,7 @@ impl RxSide {
             shared: Arc::clone(shared),
             received: 0,
             wakeups: 0,
+            polls_for,
         }
     }
 
@@ -101,7 +106,7 @@ impl RxSide {
         drop(filler);
         self.received += count as u64;
         if seen == 0 {
-            self.wake();
+            self.wake_idle();
         }
         self.trouble.or(count, &self.shared)
     }
@@ -162,6 +167,29 @@ impl RxSide {
         if self.fill.needs_wakeup() {
             self.wakeups += 1;
             self.check(self.shared.wake_rx());
+        }
+    }
+
+    /// As [`wake`](Self::wake), when nothing was there: with busy polling the driver gets its turn in any case.
+    #[inline]
+    pub(super) fn wake_idle(&mut self) {
+        if self.polls_for.is_some() || self.fill.needs_wakeup() {
+            self.wakeups += 1;
+            self.check(self.shared.wake_rx());
+        }
+    }
+
+    /// Gives the driver its turn again and again, until a packet is there or this moment has come.
+    pub(super) fn poll_busily(&mut self, until: Duration) -> Result<bool, PortError> {
+        loop {
+            self.wake_idle();
+            self.trouble.or(0, &self.shared)?;
+            match self.ring.available_now() {
+                Ok(0) if self.shared.backend().now() >= until => return Ok(false),
+                Ok(0) => {}
+                Ok(_) => return Ok(true),
+                Err(index) => return Err(self.shared.broken("RX", index).into()),
+            }
         }
     }
 

@@ -2,10 +2,11 @@ use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use super::ethtool::{Ethtool, Queues};
 use super::netlink;
-use crate::backend::{Capabilities, HugePages, InterfaceInfo, NamespaceId, PageSize};
+use crate::backend::{Capabilities, HugePages, InterfaceInfo, InterruptDeferral, NamespaceId, PageSize};
 
 pub(super) fn interface(name: &CStr) -> io::Result<InterfaceInfo> {
     let ethtool = Ethtool::new(name)?;
@@ -62,4 +63,25 @@ pub(super) fn huge_pages(size: PageSize) -> io::Result<HugePages> {
         Err(error) => Err(error),
     };
     Ok(HugePages { total: number("nr_hugepages")?, free: number("free_hugepages")? })
+}
+
+/// sysfs is of the namespace that it was mounted in, which need not be the calling thread's.
+pub(super) fn interrupt_deferral(name: &CStr) -> io::Result<InterruptDeferral> {
+    let index = Ethtool::new(name)?.index()?;
+    let link = netlink::link(index)?;
+    let folder = format!("/sys/class/net/{}", link.name);
+    let read = |file: &str| fs::read_to_string(format!("{folder}/{file}"));
+    let number = |file: &str| {
+        let text = read(file)?;
+        text.trim().parse::<u64>().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+    };
+    let mac = link.mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"));
+    let is_here = number("ifindex").is_ok_and(|there| there == index.into())
+        && mac.is_none_or(|mac| read("address").is_ok_and(|there| there.trim() == mac));
+    if !is_here {
+        let why = "/sys is mounted for another network namespace: mount sysfs in this one";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
+    let hard_irqs = number("napi_defer_hard_irqs")?.try_into().unwrap_or(u32::MAX);
+    Ok(InterruptDeferral { hard_irqs, flush_timeout: Duration::from_nanos(number("gro_flush_timeout")?) })
 }
