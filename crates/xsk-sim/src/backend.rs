@@ -6,8 +6,8 @@ use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Duration;
 
 use xsk::backend::{
-    Backend, Capabilities, Handle, HugePages, InterfaceInfo, InterruptDeferral, Mapping, NamespaceId,
-    PageSize, Poll, RedirectProgram,
+    Backend, Capabilities, Handle, HugePages, InterfaceCounters, InterfaceInfo, InterruptDeferral, Mapping,
+    NamespaceId, PageSize, Poll, RedirectProgram,
 };
 use xsk::config::XdpFlags;
 use xsk_core::abi::sockaddr_xdp;
@@ -193,6 +193,13 @@ impl Backend for SimKernel {
     fn interface(&self, name: &CStr) -> io::Result<InterfaceInfo> {
         self.call(Call::Interface, None, |kernel| match kernel.device_named(name.to_bytes()) {
             Some(device) => Ok(kernel.interface_info(device)),
+            None => errno(ENODEV),
+        })
+    }
+
+    fn interface_counters(&self, name: &CStr) -> io::Result<InterfaceCounters> {
+        self.call(Call::InterfaceCounters, None, |kernel| match kernel.device_named(name.to_bytes()) {
+            Some(device) => Ok(kernel.devices[device].counters()),
             None => errno(ENODEV),
         })
     }

@@ -36,7 +36,7 @@
 //! | pass packets on, the fastest way | [`Port::forward`], [`Port::forward_to`] |
 //! | use several queues or threads | one pool, [`Port::open_all`], [`Port::split`] |
 //! | wait | [`Port::wait`]; `Port::poll_fd` for epoll; `port::AsyncPort` for tokio (feature `tokio`) |
-//! | see where packets were lost | [`Port::stats`] |
+//! | see where packets were lost | [`Port::stats`], [`Port::interface_counters`]; why none come: [`Port::obstacles`] |
 //! | test without root and network card | [`Pool::new_in`], on the simulated kernel of crate xsk-sim |
 //!
 //! # The ring tier

@@ -5,6 +5,7 @@ mod basics;
 mod closing;
 mod histories;
 mod kit;
+mod losses;
 mod policies;
 #[path = "../../../crates/xsk-core/tests/support/regressions.rs"]
 #[allow(unreachable_pub, reason = "shared with other packages")]
@@ -12,4 +13,6 @@ mod regressions;
 mod threads;
 #[cfg(target_os = "linux")]
 mod veth;
+#[cfg(target_os = "linux")]
+mod veth_losses;
 mod violations;

@@ -12,10 +12,10 @@ use xsk_veth::{ETHERTYPE_TEST, Namespace, Tap, VethPair};
 use crate::histories::{Op, User, op};
 use crate::kit::free_frames;
 
-const MODES: [XdpFlags; 2] = [XdpFlags::XDP_FLAGS_SKB_MODE, XdpFlags::XDP_FLAGS_DRV_MODE];
+pub(crate) const MODES: [XdpFlags; 2] = [XdpFlags::XDP_FLAGS_SKB_MODE, XdpFlags::XDP_FLAGS_DRV_MODE];
 const SECOND: Duration = Duration::from_secs(1);
 
-fn frame(len: usize, tag: u8) -> Vec<u8> {
+pub(crate) fn frame(len: usize, tag: u8) -> Vec<u8> {
     let mut frame = vec![tag; len];
     frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
     frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
@@ -23,7 +23,7 @@ fn frame(len: usize, tag: u8) -> Vec<u8> {
     frame
 }
 
-fn config(mode: XdpFlags) -> PortConfig {
+pub(crate) fn config(mode: XdpFlags) -> PortConfig {
     PortConfig::default().xdp_flags(mode).rx_ring(64).tx_ring(64).fill_ring(64).completion_ring(64)
 }
 

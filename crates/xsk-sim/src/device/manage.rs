@@ -152,6 +152,7 @@ impl Kernel {
             wire: VecDeque::new(),
             rx_dropped: 0,
             tx_dropped: 0,
+            drops: Default::default(),
         }))
     }
 

@@ -13,11 +13,12 @@ pub use manage::{DeviceConfig, Qdisc};
 pub(crate) use napi::Softirq;
 pub(crate) use xmit::Xmit;
 
-use xsk::backend::InterruptDeferral;
+use xsk::backend::{InterfaceCounters, InterruptDeferral};
 
 use crate::arena::Id;
 use crate::pool::Pool;
 use crate::skb::Skb;
+use crate::trace::DropCause;
 use crate::xdp::{Attached, Mode, PagePool};
 
 /// A network device.
@@ -63,6 +64,8 @@ pub(crate) struct Device {
     /// Packets that its driver or XDP dropped.
     pub(crate) rx_dropped: u64,
     pub(crate) tx_dropped: u64,
+    /// What was dropped there, by cause.
+    pub(crate) drops: [u64; DropCause::COUNTERS.len()],
 }
 
 /// What a device is.
@@ -83,6 +86,14 @@ impl Device {
 
     pub(crate) fn is_native(&self) -> bool {
         self.xdp.is_some_and(|attached| attached.mode == Mode::Native)
+    }
+
+    /// What is counted: drops, the driver's own by cause. Packets are not.
+    pub(crate) fn counters(&self) -> InterfaceCounters {
+        let mut counters = InterfaceCounters::default();
+        (counters.rx_dropped, counters.tx_dropped) = (Some(self.rx_dropped), Some(self.tx_dropped));
+        counters.driver = DropCause::COUNTERS.map(str::to_owned).into_iter().zip(self.drops).collect();
+        counters
     }
 
     /// What waits for the NAPI of a receive queue.

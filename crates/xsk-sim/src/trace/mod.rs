@@ -168,6 +168,21 @@ pub enum DropCause {
     Fault,
 }
 
+impl DropCause {
+    /// The names of the counters that devices have for them, in order.
+    pub(crate) const COUNTERS: [&'static str; 9] = [
+        "drop_no_frame",
+        "drop_rx_ring_full",
+        "drop_too_long",
+        "drop_not_bound",
+        "drop_other_queue",
+        "drop_program",
+        "drop_link_down",
+        "drop_driver",
+        "drop_fault",
+    ];
+}
+
 impl From<Failure> for DropCause {
     fn from(failure: Failure) -> Self {
         use xsk_core::errno::{EINVAL, EIO, ENOBUFS, ENOSPC, ENXIO};

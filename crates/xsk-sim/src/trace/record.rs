@@ -119,6 +119,7 @@ impl Kernel {
 
     #[inline]
     pub(crate) fn note_drop(&mut self, device: Id<Device>, len: usize, cause: DropCause) {
+        self.devices[device].drops[cause as usize] += 1;
         self.note(None, Some(device), || What::Drop { len: len as u32, cause });
     }
 

@@ -6,6 +6,7 @@
 //!
 //! The data path never crosses this trait: rings are memory that both sides share.
 
+mod counters;
 #[cfg(target_os = "linux")]
 pub mod linux;
 mod mapping;
@@ -20,6 +21,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use counters::{InterfaceCounters, InterfaceLoss};
 #[cfg(target_os = "linux")]
 pub use linux::Linux;
 pub use mapping::Mapping;
@@ -158,6 +160,12 @@ pub trait Backend: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
 
     /// The limit of locked memory of this process, in bytes; `None` if there is none.
     fn memlock_limit(&self) -> io::Result<Option<u64>> {
+        unsupported()
+    }
+
+    /// What an interface counted. One of the calling thread's network namespace.
+    fn interface_counters(&self, name: &CStr) -> io::Result<InterfaceCounters> {
+        let _ = name;
         unsupported()
     }
 

@@ -14,7 +14,7 @@ use crate::queue::IdlePolls;
 pub struct PortRx {
     rx: RxSide,
     cache: Cache,
-    link: Link,
+    pub(super) link: Link,
 }
 
 /// The sending half of a [`Port`]: its TX and completion rings. See [`Port::split`].
@@ -22,7 +22,7 @@ pub struct PortRx {
 pub struct PortTx {
     tx: TxSide,
     cache: Cache,
-    link: Link,
+    pub(super) link: Link,
 }
 
 pub(super) fn split(port: Port) -> (PortRx, PortTx) {

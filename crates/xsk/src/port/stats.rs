@@ -10,6 +10,18 @@ use crate::queue::{Shared, XdpStatistics};
 /// [`Port::stats`](super::Port::stats).
 ///
 /// All are in packets, but for packets of several segments the rings count segments.
+///
+/// Where packets went that did not come out:
+///
+/// | what happened | is seen in |
+/// |---|---|
+/// | no frame on the fill ring; RX ring full; longer than a frame; a descriptor that cannot be right | [`losses`](Self::losses), here |
+/// | no program, or another one; another queue; interface down, or without carrier | [`Port::obstacles`](super::Port::obstacles) |
+/// | the card had no room; the program dropped it, or led it to a socket of another queue | [`Port::interface_counters`](super::Port::interface_counters), where the driver counts it |
+/// | on sending: longer than the device takes; no carrier | [`Port::interface_counters`](super::Port::interface_counters): `tx_dropped` |
+/// | on sending: not yet done | [`tx_waiting`](Self::tx_waiting) and [`unfinished`](Self::unfinished) |
+///
+/// In SKB mode Linux counts nowhere what an XDP program dropped, or could not redirect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PortStats {
@@ -104,6 +116,20 @@ impl PortStats {
     }
 }
 
+/// What the kernel counts of a socket, by cause.
+fn of_kernel(kernel: XdpStatistics, mode: Mode) -> PortStats {
+    let no_frame = kernel.rx_fill_ring_empty_descs();
+    // In copy mode each of these is among the dropped as well.
+    let of_these = if mode == Mode::Copy { no_frame } else { 0 };
+    PortStats {
+        no_frame,
+        too_long: kernel.rx_dropped().saturating_sub(of_these),
+        rx_ring_full: kernel.rx_ring_full(),
+        tx_refused: kernel.tx_invalid_descs(),
+        ..PortStats::default()
+    }
+}
+
 /// A snapshot of a port, or of one half of it.
 pub(super) fn snapshot(
     rx: Option<&mut RxSide>,
@@ -111,15 +137,11 @@ pub(super) fn snapshot(
     shared: &Shared,
     mode: Mode,
 ) -> Result<PortStats, PortError> {
-    let kernel = XdpStatistics::from(shared.statistics()?);
+    let kernel = of_kernel(shared.statistics()?.into(), mode);
     let mut stats = PortStats::default();
     if let Some(rx) = rx {
-        let dropped = kernel.rx_dropped();
-        stats.no_frame = kernel.rx_fill_ring_empty_descs();
-        // In copy mode each of these is among the dropped as well.
-        let of_these = if mode == Mode::Copy { stats.no_frame } else { 0 };
-        stats.too_long = dropped.saturating_sub(of_these);
-        stats.rx_ring_full = kernel.rx_ring_full();
+        (stats.no_frame, stats.too_long) = (kernel.no_frame, kernel.too_long);
+        stats.rx_ring_full = kernel.rx_ring_full;
         stats.received = rx.received;
         stats.rx_wakeups = rx.wakeups;
         stats.violations += rx.trouble.violations;
@@ -127,7 +149,7 @@ pub(super) fn snapshot(
         stats.fill_waiting = rx.fill.outstanding().unwrap_or(0);
     }
     if let Some(tx) = tx {
-        stats.tx_refused = kernel.tx_invalid_descs();
+        stats.tx_refused = kernel.tx_refused;
         stats.sent = tx.sent;
         stats.tx_wakeups = tx.wakeups;
         stats.violations += tx.trouble.violations;
@@ -135,4 +157,23 @@ pub(super) fn snapshot(
         stats.unfinished = tx.outstanding as u32;
     }
     Ok(stats)
+}
+
+#[cfg(test)]
+mod tests {
+    use xsk_core::abi::xdp_statistics;
+
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_counts_has_its_cause() {
+        let mut kernel = xdp_statistics::default();
+        (kernel.rx_dropped, kernel.rx_fill_ring_empty_descs) = (10, 4);
+        (kernel.rx_ring_full, kernel.tx_invalid_descs) = (3, 2);
+        let losses = |mode| of_kernel(kernel.into(), mode).losses().map(|(_, n)| n).collect::<Vec<_>>();
+        assert_eq!(losses(Mode::Copy), [4, 6, 3, 2]);
+        assert_eq!(losses(Mode::ZeroCopy), [4, 10, 3, 2]);
+        let causes: Vec<Loss> = of_kernel(kernel.into(), Mode::Copy).losses().map(|(loss, _)| loss).collect();
+        assert_eq!(causes, [Loss::NoFrame, Loss::TooLong, Loss::RxRingFull, Loss::TxRefused]);
+    }
 }

@@ -210,6 +210,11 @@ impl ProgramRef {
         self.0.as_ref()
     }
 
+    /// The id of the attached program, where the kernel tells it. Through a dispatcher it is anybody's.
+    pub(crate) fn id(&self) -> Option<u32> {
+        lock(&self.attached()?.state).id
+    }
+
     /// Puts `socket`, which has an RX ring and stays open until the slot is dropped, into the map.
     pub(crate) fn insert(&self, queue: u32, socket: Handle) -> io::Result<MapSlot> {
         let attached = self.attached().ok_or_else(|| io::Error::from_raw_os_error(errno::EBADF))?;

@@ -65,6 +65,13 @@ impl State {
         alive().next().map_or(Plan::Register, |member| share(member, PoolRings::New))
     }
 
+    /// The queues of an interface that have sockets.
+    pub(crate) fn queues_of(&self, namespace: NamespaceId, ifindex: u32) -> Vec<u32> {
+        let theirs =
+            self.members.iter().filter(|it| (it.key.namespace, it.key.ifindex) == (namespace, ifindex));
+        theirs.map(|member| member.key.queue).collect()
+    }
+
     /// Notes that the socket of `plan` cannot be shared with. False if the plan names none.
     pub(crate) fn give_up(&mut self, plan: Plan) -> bool {
         let Plan::Share { member: id, .. } = plan else { return false };

@@ -10,7 +10,11 @@ use super::sys::{check, owned};
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 const ETHTOOL_GDRVINFO: u32 = 3;
+const ETHTOOL_GSTRINGS: u32 = 0x1b;
+const ETHTOOL_GSTATS: u32 = 0x1d;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
+const ETH_SS_STATS: u32 = 1;
+const ETH_GSTRING_LEN: usize = 32;
 
 /// `struct ethtool_channels`.
 #[repr(C)]
@@ -85,11 +89,45 @@ impl Ethtool {
         Ok(unsafe { request.ifr_ifru.ifru_ifindex } as u32)
     }
 
-    pub(super) fn driver(&self) -> io::Result<String> {
+    fn driver_info(&self) -> io::Result<DriverInfo> {
         // SAFETY: DriverInfo is integers and arrays of them, of which all zeros are a value.
         let mut info: DriverInfo = unsafe { zeroed() };
         info.cmd = ETHTOOL_GDRVINFO;
         self.call(&mut info)?;
+        Ok(info)
+    }
+
+    /// The driver's own counters, by name (`ethtool -S`).
+    pub(super) fn counters(&self) -> io::Result<Vec<(String, u64)>> {
+        const COUNTERS_MAX: u32 = 1 << 16;
+        let count = self.driver_info()?.n_stats;
+        if count == 0 || count > COUNTERS_MAX {
+            return Ok(Vec::new());
+        }
+        // A header of three words for the names, of two for the numbers; the kernel writes as many as it says that there are,
+        // also if they have become more meanwhile. So there is room for twice as many, and one page.
+        let room = 2 * count as usize + 512;
+        let mut names = vec![0_u32; 3 + room * (ETH_GSTRING_LEN / 4)];
+        (names[0], names[1], names[2]) = (ETHTOOL_GSTRINGS, ETH_SS_STATS, count);
+        self.call_words(&mut names)?;
+        let mut numbers = vec![0_u32; 2 + room * 2];
+        (numbers[0], numbers[1]) = (ETHTOOL_GSTATS, count);
+        self.call_words(&mut numbers)?;
+        let count = (names[2].min(numbers[1]) as usize).min(room);
+        let bytes: Vec<u8> = names[3..].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let names = bytes.chunks_exact(ETH_GSTRING_LEN).map(|name| {
+            let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+            String::from_utf8_lossy(&name[..end]).into_owned()
+        });
+        let numbers = numbers[2..].chunks_exact(2).map(|words| {
+            let [a, b] = [words[0], words[1]].map(u32::to_ne_bytes);
+            u64::from_ne_bytes([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]])
+        });
+        Ok(names.zip(numbers).take(count).collect())
+    }
+
+    pub(super) fn driver(&self) -> io::Result<String> {
+        let info = self.driver_info()?;
         let end = info.driver.iter().position(|&byte| byte == 0).unwrap_or(info.driver.len());
         Ok(String::from_utf8_lossy(&info.driver[..end]).into_owned())
     }
@@ -107,10 +145,22 @@ impl Ethtool {
     }
 
     fn call<T>(&self, data: &mut T) -> io::Result<()> {
+        // SAFETY: `data` is a whole struct of the command that its first word names (`Channels` or `DriverInfo`).
+        unsafe { self.call_at(ptr::from_mut(data).cast()) }
+    }
+
+    /// As [`call`](Self::call), for a command whose answer has no fixed length: `words` has room for it.
+    fn call_words(&self, words: &mut [u32]) -> io::Result<()> {
+        // SAFETY: strings and numbers, of which `counters` left room for more than the driver says it has.
+        unsafe { self.call_at(words.as_mut_ptr().cast()) }
+    }
+
+    /// # Safety
+    /// There is as much memory as the command that is there writes.
+    unsafe fn call_at(&self, data: *mut libc::c_char) -> io::Result<()> {
         let mut request = self.request;
-        request.ifr_ifru.ifru_data = ptr::from_mut(data).cast();
-        // SAFETY: `data` is a whole struct of the command that its first word names (one of the two above), and lives
-        // through the call.
+        request.ifr_ifru.ifru_data = data;
+        // SAFETY: the caller's promise; the memory lives through the call, as the caller has it.
         check(unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) }).map(drop)
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::ethtool::{Ethtool, Queues};
 use super::netlink;
-use crate::backend::{Capabilities, HugePages, InterfaceInfo, InterruptDeferral, NamespaceId, PageSize};
+use crate::backend::{
+    Capabilities, HugePages, InterfaceCounters, InterfaceInfo, InterruptDeferral, NamespaceId, PageSize,
+};
 
 pub(super) fn interface(name: &CStr) -> io::Result<InterfaceInfo> {
     let ethtool = Ethtool::new(name)?;
@@ -32,6 +34,14 @@ pub(super) fn interface(name: &CStr) -> io::Result<InterfaceInfo> {
         program: link.program,
         features: netlink::driver_features(index).ok(),
     })
+}
+
+pub(super) fn interface_counters(name: &CStr) -> io::Result<InterfaceCounters> {
+    let ethtool = Ethtool::new(name)?;
+    let mut counters = netlink::counters(ethtool.index()?)?;
+    // Many drivers have none of their own.
+    counters.driver = ethtool.counters().unwrap_or_default();
+    Ok(counters)
 }
 
 pub(super) fn namespace() -> io::Result<NamespaceId> {

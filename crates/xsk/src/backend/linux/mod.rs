@@ -20,8 +20,8 @@ use xsk_core::abi::{AF_XDP, sockaddr_xdp};
 #[cfg(feature = "libxdp")]
 use super::Attachment;
 use super::{
-    Backend, Capabilities, Handle, HugePages, InterfaceInfo, InterruptDeferral, Mapping, NamespaceId,
-    PageSize, Poll, PollEvents, RedirectProgram,
+    Backend, Capabilities, Handle, HugePages, InterfaceCounters, InterfaceInfo, InterruptDeferral, Mapping,
+    NamespaceId, PageSize, Poll, PollEvents, RedirectProgram,
 };
 use crate::config::XdpFlags;
 use sys::{check, owned};
@@ -183,6 +183,10 @@ impl Backend for Linux {
 
     fn memlock_limit(&self) -> io::Result<Option<u64>> {
         facts::memlock_limit()
+    }
+
+    fn interface_counters(&self, name: &CStr) -> io::Result<InterfaceCounters> {
+        facts::interface_counters(name)
     }
 
     fn interrupt_deferral(&self, name: &CStr) -> io::Result<InterruptDeferral> {

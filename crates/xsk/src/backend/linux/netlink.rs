@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::sys::{check, owned};
-use crate::backend::{AttachedProgram, DriverFeatures, XdpMode};
+use crate::backend::{AttachedProgram, DriverFeatures, InterfaceCounters, XdpMode};
 
 const RTM_GETLINK: u16 = 18;
 const IFINFOMSG_LEN: usize = 16;
@@ -13,6 +13,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_STATS64: u16 = 23;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_XDP: u16 = 43;
@@ -50,10 +51,35 @@ pub(super) struct Link {
     pub(super) program: Option<AttachedProgram>,
 }
 
-pub(super) fn link(index: u32) -> io::Result<Link> {
+fn ask_link(index: u32) -> io::Result<Vec<u8>> {
     let mut body = [0; IFINFOMSG_LEN];
     body[4..8].copy_from_slice(&index.to_ne_bytes());
-    parse_link(&ask(libc::NETLINK_ROUTE, RTM_GETLINK, &body)?).ok_or_else(malformed)
+    ask(libc::NETLINK_ROUTE, RTM_GETLINK, &body)
+}
+
+pub(super) fn link(index: u32) -> io::Result<Link> {
+    parse_link(&ask_link(index)?).ok_or_else(malformed)
+}
+
+/// What a link counts; none of the driver's own counters.
+pub(super) fn counters(index: u32) -> io::Result<InterfaceCounters> {
+    parse_counters(&ask_link(index)?).ok_or_else(malformed)
+}
+
+/// `struct rtnl_link_stats64`: numbers of 64 bits, at these places.
+pub(super) fn parse_counters(body: &[u8]) -> Option<InterfaceCounters> {
+    let numbers = find(body.get(IFINFOMSG_LEN..)?, IFLA_STATS64)?;
+    let number = |at: usize| Some(u64::from_ne_bytes(numbers.get(8 * at..8 * at + 8)?.try_into().ok()?));
+    Some(InterfaceCounters {
+        rx_packets: number(0),
+        tx_packets: number(1),
+        rx_errors: number(4),
+        tx_errors: number(5),
+        rx_dropped: number(6),
+        tx_dropped: number(7),
+        rx_missed: number(15),
+        driver: Vec::new(),
+    })
 }
 
 /// `NETDEV_CMD_DEV_GET` of the netdev family (Linux 6.3).
@@ -193,6 +219,8 @@ mod tests {
         push_attribute(&mut body, IFLA_ADDRESS, &[2, 0, 0, 0, 0, 7]);
         push_attribute(&mut body, IFLA_IFNAME, b"veth0\0");
         push_attribute(&mut body, IFLA_MTU, &1500_u32.to_ne_bytes());
+        let counters: Vec<u8> = (0..16_u64).flat_map(|number| (100 + number).to_ne_bytes()).collect();
+        push_attribute(&mut body, IFLA_STATS64, &counters);
         push_attribute(&mut body, IFLA_NUM_RX_QUEUES, &4_u32.to_ne_bytes());
         let mut info = Vec::new();
         push_attribute(&mut info, IFLA_INFO_KIND, b"veth");
@@ -217,10 +245,20 @@ mod tests {
     }
 
     #[test]
+    fn counters_are_parsed() {
+        let counters = parse_counters(&message()).unwrap();
+        let InterfaceCounters { rx_packets, tx_packets, rx_errors, tx_errors, .. } = counters;
+        assert_eq!([rx_packets, tx_packets, rx_errors, tx_errors], [100, 101, 104, 105].map(Some));
+        let InterfaceCounters { rx_dropped, tx_dropped, rx_missed, .. } = counters;
+        assert_eq!([rx_dropped, tx_dropped, rx_missed], [106, 107, 115].map(Some));
+    }
+
+    #[test]
     fn any_prefix_and_any_flipped_byte_is_survived() {
         let whole = message();
         for end in 0..whole.len() {
             let _ = parse_link(&whole[..end]);
+            let _ = parse_counters(&whole[..end]);
             let _ = parse_answer(&whole[..end]);
         }
         for at in 0..whole.len() {
@@ -228,6 +266,7 @@ mod tests {
                 let mut broken = whole.clone();
                 broken[at] ^= 1 << bit;
                 let _ = parse_link(&broken);
+                let _ = parse_counters(&broken);
                 let _ = parse_answer(&broken);
             }
         }
