@@ -6,6 +6,7 @@ mod closing;
 mod histories;
 mod kit;
 mod losses;
+mod one_sided;
 mod policies;
 #[path = "../../../crates/xsk-core/tests/support/regressions.rs"]
 #[allow(unreachable_pub, reason = "shared with other packages")]

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use xsk::config::XdpFlags;
-use xsk::port::{BusyPoll, BusyPollAdvice, Mode, Verdict};
+use xsk::port::{BusyPoll, BusyPollAdvice, Mode, PortRx, PortTx, Verdict};
+use xsk::program::XskMap;
 use xsk::{Batch, Pool, PoolConfig, Port, PortConfig};
 use xsk_veth::{ETHERTYPE_TEST, Namespace, Tap, VethPair};
 
@@ -183,4 +184,61 @@ fn busy_poll_advice_is_read_from_sysfs() {
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+fn one_sided_ports() {
+    if !xsk_veth::require() {
+        return;
+    }
+    for mode in MODES {
+        let ns = Namespace::new().unwrap();
+        let pair = VethPair::builder(&ns, &ns).build().unwrap();
+        let tap = Tap::open(&ns, pair.b.name()).unwrap();
+        ns.run(|| {
+            let pool = Pool::new(PoolConfig::default().frames(256)).unwrap();
+            let mut tx = PortTx::open(&pool, pair.b.name(), 0, config(mode)).unwrap();
+            assert_eq!((tx.mode(), pool.with_kernel(), pair.b.xdp().unwrap()), (Mode::Copy, 0, None));
+            let mut rx = PortRx::open(&pool, pair.a.name(), 0, config(mode)).unwrap();
+            let mut batch = Batch::new();
+            for round in 0..20 {
+                tx.packets(&mut batch);
+                batch.iter_mut().for_each(|packet| packet.extend_from_slice(&frame(60, round)).unwrap());
+                assert_eq!(tx.send(&mut batch).unwrap(), 64);
+                let (mut seen, deadline) = (0, Instant::now() + SECOND);
+                while seen < 64 && Instant::now() < deadline {
+                    rx.wait(Some(SECOND)).unwrap();
+                    seen += rx.for_each(|packet| assert_eq!(**packet, *frame(60, round))).unwrap();
+                }
+                assert_eq!(seen, 64);
+                assert!(tx.wait(Some(SECOND)).unwrap());
+            }
+            // What arrives where only is sent goes to the stack, to the tap for one.
+            let back = PortTx::open(&pool, pair.a.name(), 0, config(mode)).unwrap_err();
+            assert!(back.to_string().contains("another port of this pool"), "{back}");
+            drop(rx);
+            let mut out = PortTx::open(&pool, pair.a.name(), 0, config(mode)).unwrap();
+            let mut packet = out.packet().unwrap();
+            packet.extend_from_slice(&frame(61, 9)).unwrap();
+            out.send_one(packet).unwrap();
+            assert_eq!(tap.recv(SECOND).unwrap(), Some(frame(61, 9)));
+            drop(out);
+
+            // By a program and a map of one's own.
+            let mut rx = PortRx::open(&pool, pair.a.name(), 0, config(mode).no_program()).unwrap();
+            let map = XskMap::new(1).unwrap();
+            map.insert_port_rx(0, &rx).unwrap();
+            let program = xsk_tests::bpf::load_redirect(std::os::fd::AsFd::as_fd(&map), 0, 1).unwrap();
+            let _link = xsk_tests::bpf::attach(&program, pair.a.ifindex(), mode).unwrap();
+            let mut packet = tx.packet().unwrap();
+            packet.extend_from_slice(&frame(62, 3)).unwrap();
+            tx.send_one(packet).unwrap();
+            assert!(rx.wait(Some(SECOND)).unwrap());
+            assert_eq!(rx.for_each(|packet| assert_eq!(packet.len(), 62)).unwrap(), 1);
+            let deadline = Instant::now() + SECOND;
+            while tx.flush().unwrap() > 0 && Instant::now() < deadline {}
+            drop((rx, tx));
+            assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 256));
+        });
+    }
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use xsk_core::ring::MAX_CAPACITY;
 
 use super::policy::Policy;
+use crate::backend::{DriverFeatures, InterfaceInfo};
 use crate::config::{Attach, BindFlags, LibxdpFlags, QueueSize, SocketConfig, XdpFlags};
 
 /// How packets cross between the kernel and the pool.
@@ -12,6 +13,21 @@ pub enum Mode {
     Copy,
     /// The device reads and writes the pool's memory itself.
     ZeroCopy,
+}
+
+/// What a port does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sides {
+    pub(super) rx: bool,
+    pub(super) tx: bool,
+}
+
+/// Whether the built-in XDP program is attached.
+#[derive(Debug, Clone, Copy)]
+enum Program {
+    IfItReceives,
+    Attach(Attach),
+    None,
 }
 
 /// How a [`Port`](super::Port) is opened: a value with a setter for each thing. The defaults are good to start with.
@@ -32,7 +48,7 @@ pub struct PortConfig {
     pub(super) policy: Policy,
     multi_buffer: bool,
     xdp_flags: XdpFlags,
-    attach: Option<Attach>,
+    attach: Program,
     busy_timeout: Duration,
 }
 
@@ -50,7 +66,7 @@ impl Default for PortConfig {
             policy: Policy::default(),
             multi_buffer: false,
             xdp_flags: XdpFlags::empty(),
-            attach: Some(Attach::default()),
+            attach: Program::IfItReceives,
             busy_timeout: Duration::from_secs(1),
         }
     }
@@ -88,7 +104,7 @@ impl PortConfig {
     }
 
     /// How many frames the port keeps on the fill ring. By default as many as that has entries, but at opening no more than
-    /// half of the pool's frames that are free.
+    /// half of the pool's frames that are free. For a port that only sends: see [`PortTx::open`](super::PortTx::open).
     pub fn fill_level(mut self, frames: u32) -> Self {
         self.fill_level = Some(frames);
         self
@@ -121,14 +137,16 @@ impl PortConfig {
     }
 
     /// How the built-in XDP program is attached, which leads the packets of the queue to the port. By a link, by default.
+    ///
+    /// A port that [only sends](super::PortTx::open) attaches it only if it is told so here.
     pub fn attach(mut self, attach: Attach) -> Self {
-        self.attach = Some(attach);
+        self.attach = Program::Attach(attach);
         self
     }
 
     /// Attach no program: put the port into the XSKMAP of your own, with `XskMap::insert_port`.
     pub fn no_program(mut self) -> Self {
-        self.attach = None;
+        self.attach = Program::None;
         self
     }
 
@@ -138,11 +156,34 @@ impl PortConfig {
         self
     }
 
-    pub(super) fn pool_rings(&self) -> (u32, u32) {
-        (self.fill_ring, self.completion_ring)
+    /// Entries of the fill and of the completion ring. The kernel wants both (`net/xdp/xsk.c:xsk_bind`), also where only one is
+    /// used.
+    pub(super) fn pool_rings(&self, sides: Sides, frames: u32) -> (u32, u32) {
+        let fill =
+            if sides.rx { self.fill_ring } else { frames.clamp(1, self.fill_ring).next_power_of_two() };
+        (fill, if sides.tx { self.completion_ring } else { 1 })
     }
 
-    pub(super) fn socket(&self) -> SocketConfig {
+    /// How many frames are to be put on the fill ring, of so many that are free and are shared by `of` ports.
+    pub(super) fn frames(&self, sides: Sides, info: Option<&InterfaceInfo>, free: u32, of: u32) -> u32 {
+        // A zero-copy driver receives for the network stack into frames of the fill ring. Whether it is one is not known yet.
+        let may_receive = match self.mode {
+            Some(Mode::Copy) => false,
+            Some(Mode::ZeroCopy) => true,
+            None => info
+                .and_then(|info| info.features)
+                .is_none_or(|features| features.contains(DriverFeatures::ZERO_COPY)),
+        };
+        let wanted = match self.fill_level {
+            None if !sides.rx && !may_receive => 0,
+            Some(0) if !sides.rx => 0,
+            Some(level) => level.max(1),
+            None => (free / (2 * of)).max(1),
+        };
+        wanted.min(self.fill_ring)
+    }
+
+    pub(super) fn socket(&self, sides: Sides) -> SocketConfig {
         let mut bind = match self.mode {
             None => BindFlags::empty(),
             Some(Mode::Copy) => BindFlags::XDP_COPY,
@@ -156,8 +197,11 @@ impl PortConfig {
             builder.rx_queue_size(rx).tx_queue_size(tx);
         }
         match self.attach {
-            Some(attach) => builder.attach(attach),
-            None => builder.libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD),
+            Program::Attach(attach) => builder.attach(attach),
+            Program::IfItReceives if sides.rx => builder.attach(Attach::default()),
+            Program::IfItReceives | Program::None => {
+                builder.libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
+            }
         };
         builder.xdp_flags(self.xdp_flags).bind_flags(bind).busy_timeout(self.busy_timeout).build()
     }

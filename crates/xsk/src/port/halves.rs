@@ -1,15 +1,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::config::Sides;
 use super::error::{NotSent, PortError};
+use super::open::{Parts, open_all, open_port};
 use super::receive::RxSide;
 use super::transmit::TxSide;
-use super::{BusyPollAdvice, Forwarded, Link, Mode, Port, PortStats, Verdict};
+use super::{BusyPollAdvice, Forwarded, Link, Mode, Port, PortConfig, PortStats, Verdict};
+use crate::backend::PollEvents;
+use crate::error::{Diagnosis, Step};
 use crate::packet::{Batch, Packet};
 use crate::pool::{Cache, Pool};
-use crate::queue::IdlePolls;
+use crate::queue::{Fd, IdlePolls};
 
-/// The receiving half of a [`Port`]: its RX and fill rings. See [`Port::split`].
+/// A port that only receives, or the receiving half of one: RX and fill ring. From [`open`](Self::open) or [`Port::split`].
 #[derive(Debug)]
 pub struct PortRx {
     rx: RxSide,
@@ -17,7 +21,7 @@ pub struct PortRx {
     pub(super) link: Link,
 }
 
-/// The sending half of a [`Port`]: its TX and completion rings. See [`Port::split`].
+/// A port that only sends, or the sending half of one: TX and completion ring. From [`open`](Self::open) or [`Port::split`].
 #[derive(Debug)]
 pub struct PortTx {
     tx: TxSide,
@@ -37,7 +41,34 @@ pub(super) fn split(port: Port) -> (PortRx, PortTx) {
     (PortRx { rx, cache, link }, PortTx { tx, cache: frames, link: other })
 }
 
+const RX: Sides = Sides { rx: true, tx: false };
+const TX: Sides = Sides { rx: false, tx: true };
+
 impl PortRx {
+    /// Opens a port that only receives: as [`Port::open`], without a TX ring and the memory for it.
+    ///
+    /// # Errors
+    /// As [`Port::open`].
+    pub fn open(pool: &Pool, interface: &str, queue: u32, config: PortConfig) -> Result<Self, PortError> {
+        Self::of(open_port(pool, interface, queue, &config, RX, 1)?)
+    }
+
+    /// As [`Port::open_all`], for ports that only receive.
+    ///
+    /// # Errors
+    /// As [`Port::open_all`].
+    pub fn open_all(pool: &Pool, interface: &str, config: PortConfig) -> Result<Vec<Self>, PortError> {
+        open_all(pool, interface, &config, RX)?.into_iter().map(Self::of).collect()
+    }
+
+    fn of(parts: Parts) -> Result<Self, PortError> {
+        let Parts { rx, cache, link, .. } = parts;
+        match rx {
+            Some(rx) => Ok(Self { rx, cache, link }),
+            None => Err(link.shared.error(Step::CheckConfig, Diagnosis::Unknown).into()),
+        }
+    }
+
     /// As [`Port::recv`].
     ///
     /// # Errors
@@ -118,9 +149,68 @@ impl PortRx {
     pub fn pool(&self) -> &Pool {
         self.cache.pool()
     }
+
+    /// The name of its interface.
+    pub fn interface(&self) -> &str {
+        &self.link.shared.interface
+    }
+
+    /// Its queue.
+    pub fn queue(&self) -> u32 {
+        self.link.shared.queue
+    }
+
+    /// As [`Port::fd`].
+    pub fn fd(&self) -> Fd {
+        Fd::new(&self.link.shared)
+    }
 }
 
 impl PortTx {
+    /// Opens a port that only sends: as [`Port::open`], without an RX ring.
+    ///
+    /// Packets that arrive on the queue go where they went before. No XDP program is attached, unless
+    /// [`PortConfig::attach`] asks for it: the drivers of some cards have queues for zero-copy sending only while there is one.
+    /// It passes all packets to the network stack.
+    ///
+    /// In copy mode it has no frames on the fill ring. Where the driver has zero copy it has as many as a port that receives,
+    /// unless [`PortConfig::fill_level`] says otherwise, or [`PortConfig::mode`] is copy mode: a zero-copy driver receives for
+    /// the network stack as well into frames of the fill ring, and without any drops what arrives. They are given once,
+    /// before the socket is bound, as some drivers want them then, and come home when the port is closed.
+    ///
+    /// # Errors
+    /// As [`Port::open`].
+    pub fn open(pool: &Pool, interface: &str, queue: u32, config: PortConfig) -> Result<Self, PortError> {
+        Self::of(open_port(pool, interface, queue, &config, TX, 1)?)
+    }
+
+    /// Opens a port that only sends on each queue that sends, in order.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open). All or none.
+    pub fn open_all(pool: &Pool, interface: &str, config: PortConfig) -> Result<Vec<Self>, PortError> {
+        open_all(pool, interface, &config, TX)?.into_iter().map(Self::of).collect()
+    }
+
+    fn of(parts: Parts) -> Result<Self, PortError> {
+        let Parts { tx, cache, link, .. } = parts;
+        match tx {
+            Some(tx) => Ok(Self { tx, cache, link }),
+            None => Err(link.shared.error(Step::CheckConfig, Diagnosis::Unknown).into()),
+        }
+    }
+
+    /// Waits until the TX ring is at most half full, at most for `timeout` (rounded up to milliseconds; `None`: for ever). False
+    /// if it is fuller at the end of the time, or a signal ended the wait. Nothing tells of packets that were sent
+    /// ([`flush`](Self::flush) looks).
+    ///
+    /// # Errors
+    /// An error that was met before; the interface is down or gone.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, PortError> {
+        self.tx.flush(&mut self.cache)?;
+        self.link.poll(PollEvents::OUT, timeout)
+    }
+
     /// As [`Port::send`].
     ///
     /// # Errors
@@ -183,5 +273,20 @@ impl PortTx {
     /// Its pool.
     pub fn pool(&self) -> &Pool {
         self.cache.pool()
+    }
+
+    /// The name of its interface.
+    pub fn interface(&self) -> &str {
+        &self.link.shared.interface
+    }
+
+    /// Its queue.
+    pub fn queue(&self) -> u32 {
+        self.link.shared.queue
+    }
+
+    /// As [`Port::fd`].
+    pub fn fd(&self) -> Fd {
+        Fd::new(&self.link.shared)
     }
 }

@@ -19,11 +19,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use burst::{Forwarded, Verdict};
+use config::Sides;
 pub use config::{Mode, PortConfig};
 pub use error::{NotSent, PortError, Reason, Violation, ViolationKind};
 pub use halves::{PortRx, PortTx};
 pub use obstacle::Obstacle;
-use open::{Registration, open_port};
+use open::{Parts, Registration, open_all, open_port};
 pub use policy::{BusyPoll, BusyPollAdvice, Policy};
 use receive::RxSide;
 pub use stats::{Loss, PortStats};
@@ -32,7 +33,6 @@ pub use tokio::AsyncPort;
 use transmit::TxSide;
 
 use crate::backend::PollEvents;
-use crate::diagnose;
 use crate::error::{Diagnosis, Step};
 use crate::packet::{Batch, Packet};
 use crate::pool::{Cache, Pool};
@@ -63,6 +63,8 @@ pub struct Port {
     link: Link,
 }
 
+const BOTH: Sides = Sides { rx: true, tx: true };
+
 /// What the halves of a port share.
 #[derive(Debug)]
 struct Link {
@@ -85,7 +87,7 @@ impl Port {
     /// # Errors
     /// Say the step, the interface, the queue, the value, the errno and what to do. Nothing is left behind.
     pub fn open(pool: &Pool, interface: &str, queue: u32, config: PortConfig) -> Result<Self, PortError> {
-        open_port(pool, interface, queue, &config, 1)
+        Self::of(open_port(pool, interface, queue, &config, BOTH, 1)?)
     }
 
     /// Opens a port on each queue of an interface, in order.
@@ -93,14 +95,15 @@ impl Port {
     /// # Errors
     /// As [`open`](Self::open). All or none.
     pub fn open_all(pool: &Pool, interface: &str, config: PortConfig) -> Result<Vec<Self>, PortError> {
-        let name = std::ffi::CString::new(interface).unwrap_or_default();
-        let info = pool.backend().interface(&name).map_err(|error| {
-            PortError::from(diagnose::find_interface(error).on(interface.escape_debug().to_string(), None))
-        })?;
-        // Only queues that receive, as each is to receive.
-        let queues = 0..info.rx_queues;
-        let of = info.rx_queues.max(1);
-        queues.map(|queue| open_port(pool, interface, queue, &config, of)).collect()
+        open_all(pool, interface, &config, BOTH)?.into_iter().map(Self::of).collect()
+    }
+
+    fn of(parts: Parts) -> Result<Self, PortError> {
+        let Parts { rx, tx, cache, link } = parts;
+        match (rx, tx) {
+            (Some(rx), Some(tx)) => Ok(Self { rx, tx, cache, link }),
+            _ => Err(link.shared.error(Step::CheckConfig, Diagnosis::Unknown).into()),
+        }
     }
 
     /// Receives the packets that wait, as far as the batch has room, and adds them at its end. Returns how many; 0 if there are
@@ -345,6 +348,13 @@ impl Link {
         Some(unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) })
     }
 
+    /// Whether one of these has happened within the time.
+    fn poll(&self, events: PollEvents, timeout: Option<Duration>) -> Result<bool, PortError> {
+        let milliseconds = timeout
+            .map_or(-1, |timeout| i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
+        Ok(self.shared.poll(events, milliseconds, &self.idle)?)
+    }
+
     fn wait(&self, rx: &mut RxSide, cache: &mut Cache, timeout: Option<Duration>) -> Result<bool, PortError> {
         rx.top_up(cache);
         rx.trouble.or(0, &self.shared)?;
@@ -362,8 +372,6 @@ impl Link {
             let spent = self.shared.backend().now() - start;
             timeout = timeout.map(|timeout| timeout.saturating_sub(spent));
         }
-        let milliseconds = timeout
-            .map_or(-1, |timeout| i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
-        Ok(self.shared.poll(PollEvents::IN, milliseconds, &self.idle)?)
+        self.poll(PollEvents::IN, timeout)
     }
 }

@@ -3,17 +3,17 @@
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 
-use super::config::PortConfig;
+use super::config::{PortConfig, Sides};
 use super::error::PortError;
-use super::policy::Policy;
 use super::receive::RxSide;
 use super::transmit::TxSide;
-use super::{Link, Mode, Port};
+use super::{Link, Mode};
 use crate::config::Interface;
+use crate::diagnose;
 use crate::error::{Diagnosis, Error, Step};
 use crate::pool::{Cache, MAX_PORTS, Memory, Owner, Pool};
 use crate::queue::IdlePolls;
-use crate::socket::{Given, NewPoolRings, Opened, Request, open};
+use crate::socket::{Given, NewPoolRings, Request, open};
 
 /// A port's number in its pool. When it goes, after the socket, the frames that the port had with the kernel go home.
 #[derive(Debug)]
@@ -84,14 +84,38 @@ fn release_quarantine(memory: &Memory, given: Given) {
     }
 }
 
+/// Opens a port on each of the queues that receive, or if it does not receive, that send.
+pub(super) fn open_all(
+    pool: &Pool,
+    interface: &str,
+    config: &PortConfig,
+    sides: Sides,
+) -> Result<Vec<Parts>, PortError> {
+    let name = std::ffi::CString::new(interface).unwrap_or_default();
+    let info = pool.backend().interface(&name).map_err(|error| {
+        PortError::from(diagnose::find_interface(error).on(interface.escape_debug().to_string(), None))
+    })?;
+    let of = if sides.rx { info.rx_queues } else { info.tx_queues };
+    (0..of).map(|queue| open_port(pool, interface, queue, config, sides, of)).collect()
+}
+
+/// What a port is made of.
+pub(super) struct Parts {
+    pub(super) rx: Option<RxSide>,
+    pub(super) tx: Option<TxSide>,
+    pub(super) cache: Cache,
+    pub(super) link: Link,
+}
+
 /// Opens a port on one of `of` queues that share the free frames.
 pub(super) fn open_port(
     pool: &Pool,
     interface: &str,
     queue: u32,
     config: &PortConfig,
+    sides: Sides,
     of: u32,
-) -> Result<Port, PortError> {
+) -> Result<Parts, PortError> {
     let registration = Registration::new(pool).map_err(|error| error.on(interface, Some(queue)))?;
     let name: Interface = interface.parse().map_err(|_| {
         Error::new(Step::FindInterface, Diagnosis::NoInterface).on(interface.escape_debug().to_string(), None)
@@ -99,12 +123,14 @@ pub(super) fn open_port(
     let policy = config.policy;
     policy.check(&**pool.backend(), interface).map_err(|error| error.on(interface, Some(queue)))?;
     let memory = pool.memory();
-    let (fill_ring, completion_ring) = config.pool_rings();
     let free = memory.frames() - memory.away() as u32;
-    let level = config.fill_level.unwrap_or((free / (2 * of)).max(1)).clamp(1, fill_ring);
+    // Only who does not receive asks what the driver can; who does has frames in any case.
+    let info = if sides.rx { None } else { pool.backend().interface(name.as_c_str()).ok() };
+    let level = config.frames(sides, info.as_ref(), free, of);
+    let (fill_ring, completion_ring) = config.pool_rings(sides, level);
     let mut cache = Cache::new(pool);
     let frames: Vec<u32> = std::iter::from_fn(|| cache.take()).take(level as usize).collect();
-    if frames.is_empty() {
+    if frames.is_empty() && level > 0 {
         let error = Error::new(Step::CheckConfig, Diagnosis::NoFrames);
         return Err(error.on(interface, Some(queue)).into());
     }
@@ -117,43 +143,39 @@ pub(super) fn open_port(
         given: Cell::new(None),
     };
     let opened = open(&Request {
-        config: &config.socket(),
+        config: &config.socket(sides),
         umem: memory.umem(),
         interface: &name,
         queue,
-        rx: true,
-        tx: true,
+        rx: sides.rx,
+        tx: sides.tx,
         pool_rings: Some(&rings),
     });
     if let Some(given) = rings.given.get() {
         registration.given.get_or_init(|| given);
     }
-    let port = opened.and_then(|opened| {
-        policy.apply(&opened.shared)?;
-        port(&opened, &registration, level, &cache, rings.given.get(), policy)
-    });
-    // If that failed, the registration takes the frames home.
-    let (rx, tx, mode) = port?;
-    let shared = Arc::clone(&tx.shared);
-    let link = Link { shared, mode, idle: IdlePolls::default(), _registration: Arc::new(registration) };
-    Ok(Port { rx, tx, cache, link })
-}
-
-fn port(
-    opened: &Opened,
-    registration: &Registration,
-    level: u32,
-    cache: &Cache,
-    given: Option<Given>,
-    policy: Policy,
-) -> Result<(RxSide, TxSide, Mode), Error> {
-    let (Some((fill, completion)), Some(given)) = (opened.pool_rings()?, given) else {
-        return Err(opened.shared.error(Step::Bind, Diagnosis::PortOpen));
+    // If this fails, the registration takes the frames home.
+    let opened = opened?;
+    policy.apply(&opened.shared)?;
+    let (Some((fill, completion)), Some(given)) = (opened.pool_rings()?, rings.given.get()) else {
+        return Err(opened.shared.error(Step::Bind, Diagnosis::PortOpen).into());
     };
-    let (pool, shared) = (cache.pool(), &opened.shared);
-    release_quarantine(pool.memory(), given);
-    let rx = RxSide::new(opened.rx()?, fill, pool, registration.rx(), level, shared, policy.polls_for());
-    let tx = TxSide::new(opened.tx()?, completion, pool, registration.tx(), shared);
+    release_quarantine(memory, given);
+    let shared = &opened.shared;
+    let rx = sides.rx.then(|| -> Result<_, Error> {
+        let ring = opened.rx()?;
+        Ok(RxSide::new(ring, fill, pool, registration.rx(), level, shared, policy.polls_for()))
+    });
+    let tx = sides
+        .tx
+        .then(|| opened.tx().map(|ring| TxSide::new(ring, completion, pool, registration.tx(), shared)));
+    let (rx, tx) = (rx.transpose()?, tx.transpose()?);
     let mode = if given.zero_copy { Mode::ZeroCopy } else { Mode::Copy };
-    Ok((rx, tx, mode))
+    let link = Link {
+        shared: Arc::clone(shared),
+        mode,
+        idle: IdlePolls::default(),
+        _registration: Arc::new(registration),
+    };
+    Ok(Parts { rx, tx, cache, link })
 }

@@ -3,7 +3,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::backend::{Backend, Handle, Linux};
 use crate::error::{Diagnosis, Error, Step};
-use crate::port::Port;
+use crate::port::{Port, PortRx};
 use crate::socket::{Fd, RxQueue};
 
 /// An XSKMAP that the caller brought: its own program redirects packets through it.
@@ -34,6 +34,11 @@ impl XskMap {
 
     /// As [`insert`](Self::insert), for the port tier: opened with [`PortConfig::no_program`](crate::PortConfig::no_program).
     pub fn insert_port(&self, key: u32, port: &Port) -> io::Result<()> {
+        self.insert_fd(key, &port.fd())
+    }
+
+    /// As [`insert_port`](Self::insert_port), for a port that only receives, or the receiving half of one.
+    pub fn insert_port_rx(&self, key: u32, port: &PortRx) -> io::Result<()> {
         self.insert_fd(key, &port.fd())
     }
 

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::queue::Shared;
 pub use crate::queue::{Fd, RxQueue, TxQueue, XdpStatistics};
 use crate::umem::{CompQueue, FillQueue, Umem};
-pub(crate) use open::{Given, NewPoolRings, Opened, Request, open};
+pub(crate) use open::{Given, NewPoolRings, Request, open};
 
 /// An AF_XDP socket.
 ///
