@@ -56,11 +56,16 @@ fn the_program_counts_packets() {
 /// Builds the example, which cargo does not do for the tests of another package, and returns its path.
 fn build_example() -> PathBuf {
     let this = std::env::current_exe().unwrap();
-    // <target>/<profile>/deps/<this>
+    // <target>/<profile>/deps/<this>, and with a sanitizer <target>/<triple>/<profile>/deps/<this>: it builds for a triple.
     let target = this.ancestors().nth(3).unwrap();
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--offline", "--package", "xsk", "--example", "count", "--target-dir"]);
-    let status = cargo.arg(target).current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+    if cfg!(sanitized = "address") {
+        cargo.arg(target.parent().unwrap()).arg("--target").arg(target.file_name().unwrap());
+    } else {
+        cargo.arg(target);
+    }
+    let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
     assert!(status.success(), "{cargo:?}: {status}");
     target.join("debug/examples/count")
 }

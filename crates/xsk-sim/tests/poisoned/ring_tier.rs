@@ -1,111 +1,26 @@
-//! The law of the frames, enforced on every access: AddressSanitizer stops whoever touches a frame that is not theirs.
-//!
-//! While the user runs, every frame that is on a ring or with the kernel is poisoned; while the kernel runs, every frame that
-//! is the user's. So a library that shows the user a frame too early, a kernel that writes into a frame that it was not
-//! given, and either of them stepping over the edge of a chunk, all end the process with a report. Run it with `ci/asan`;
-//! without the sanitizer the same histories run, and the poison is none.
-
-mod port;
+//! The ring tier.
 
 use std::io::Write;
 use std::time::Duration;
 
-use port::{Port, world, write};
 use xsk::backend::Backend;
 use xsk::config::XdpFlags;
 use xsk::{FrameDesc, Umem};
 use xsk_sim::fault::FaultRule;
 use xsk_sim::{DeviceConfig, Place, SimKernel};
 
-#[cfg(sanitized = "address")]
-mod poison {
-    use std::ffi::c_void;
+use crate::guard::{Guard, Turn};
+use crate::port::{Port, world, write};
 
-    // SAFETY: as AddressSanitizer's interface declares them; any address range is allowed.
-    unsafe extern "C" {
-        safe fn __asan_poison_memory_region(start: *const c_void, len: usize);
-        safe fn __asan_unpoison_memory_region(start: *const c_void, len: usize);
-    }
-
-    pub(super) fn set(start: *const u8, len: usize, poisoned: bool) {
-        if poisoned {
-            __asan_poison_memory_region(start.cast(), len);
-        } else {
-            __asan_unpoison_memory_region(start.cast(), len);
-        }
-    }
-}
-
-#[cfg(not(sanitized = "address"))]
-mod poison {
-    pub(super) fn set(_start: *const u8, _len: usize, _poisoned: bool) {}
-}
-
-/// Who runs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    User,
-    Kernel,
-    /// Set-up, and the end.
-    Nobody,
-}
-
-/// The first UMEM of a kernel, whose frames are poisoned for whoever does not have them.
-struct Guard {
-    kernel: SimKernel,
-    start: *const u8,
-    frames: u64,
-    frame_size: u64,
-}
-
-impl Guard {
-    fn new(kernel: &SimKernel, port: &mut Port) -> Self {
-        let (frames, frame_size) = (u64::from(port.umem.frame_count()), u64::from(port.umem.frame_size()));
-        let mut first = port.descs[0];
-        let at = first.addr() as u64 % frame_size;
-        let headroom = port.umem.config().frame_headroom() as usize;
-        // SAFETY: nothing is handed over yet.
-        let data = unsafe { port.umem.data_mut(&mut first) }.contents_mut().as_ptr();
-        // The descriptor's address is that of its data, which may come behind a headroom that it does not count.
-        let start = data.wrapping_sub(at as usize);
-        assert_eq!(start.addr() % 4096, 0, "{headroom}");
-        Self { kernel: kernel.clone(), start, frames, frame_size }
-    }
-
-    fn turn(&self, turn: Turn) {
-        let frames = self.kernel.frames();
-        frames.check().unwrap();
-        for address in (0..self.frames).map(|n| n * self.frame_size) {
-            let with_user = frames.of(0, address).is_empty();
-            let poisoned = match turn {
-                Turn::User => !with_user,
-                Turn::Kernel => with_user,
-                Turn::Nobody => false,
-            };
-            poison::set(self.start.wrapping_add(address as usize), self.frame_size as usize, poisoned);
-        }
-    }
-
-    /// Runs what makes the kernel run. The user touches no frame in there.
-    fn kernel<T>(&self, run: impl FnOnce() -> T) -> T {
-        self.turn(Turn::Kernel);
-        let result = run();
-        self.turn(Turn::User);
-        result
-    }
-
-    /// Runs a move of descriptors, which touches no frame at all: what comes of it is poisoned or not from then on.
-    fn rings<T>(&self, run: impl FnOnce() -> T) -> T {
-        let result = run();
-        self.turn(Turn::User);
-        result
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.turn(Turn::Nobody);
-    }
+/// The frames of a port, guarded.
+fn guarded(kernel: &SimKernel, port: &mut Port) -> Guard {
+    let (frames, frame_size) = (port.umem.frame_count(), port.umem.frame_size());
+    let mut first = port.descs[0];
+    let at = first.addr() % frame_size as usize;
+    // SAFETY: nothing is handed over yet.
+    let data = unsafe { port.umem.data_mut(&mut first) }.contents_mut().as_ptr();
+    // The descriptor's address is that of its data, which may come behind a headroom that it does not count.
+    Guard::new(kernel, data.wrapping_sub(at), frames, frame_size)
 }
 
 /// Writes all of a frame that the user may, from its data to the end of its chunk, and reads it back.
@@ -125,7 +40,7 @@ fn history(seed: u64, mode: XdpFlags) {
     let (_a, b) = kernel.veth("a", "b", &DeviceConfig::default().threaded(seed.is_multiple_of(2))).unwrap();
     let mut port = Port::open(&kernel, "a", mode);
     let mut mine: Vec<FrameDesc> = port.descs.clone();
-    let guard = Guard::new(&kernel, &mut port);
+    let guard = guarded(&kernel, &mut port);
     let _faults: Vec<_> = [
         FaultRule::lose_kicks(),
         FaultRule::delay_packets(Duration::ZERO..Duration::from_millis(1)),
@@ -179,6 +94,7 @@ fn history(seed: u64, mode: XdpFlags) {
     });
     // A socket that is gone gave every frame back, those too that waited on its rings.
     descs.iter().for_each(|desc| touch(&umem, desc));
+    guard.turn(Turn::Nobody);
 }
 
 #[test]
@@ -197,7 +113,7 @@ fn touch_one() {
     let what = std::env::var(TOUCH).unwrap_or_default();
     let (kernel, _a, b) = world(1);
     let mut port = Port::open(&kernel, "a", XdpFlags::XDP_FLAGS_DRV_MODE);
-    let guard = Guard::new(&kernel, &mut port);
+    let guard = guarded(&kernel, &mut port);
     let mut desc = port.descs[0];
     let mut last = port.descs[15];
     write(&port.umem, &mut last, &[1; 60]);
@@ -229,6 +145,7 @@ fn touch_one() {
         }
     }
     touch(&port.umem, &desc);
+    guard.turn(Turn::Nobody);
 }
 
 #[test]
@@ -237,7 +154,7 @@ fn what_is_not_ones_own_is_caught() {
     let program = std::env::current_exe().unwrap();
     let run = |what: &str| {
         let mut command = std::process::Command::new(&program);
-        command.args(["touch_one", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
+        command.args(["ring_tier::touch_one", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
         let output = command.env(TOUCH, what).output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
