@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use bitflags::Flags;
 use xsk_core::layout::Layout;
 use xsk_core::ring::MAX_CAPACITY;
 
@@ -18,9 +19,16 @@ fn lacks(backend: &Arc<dyn Backend>, any_of: Capabilities) -> bool {
     backend.capabilities().map_or(true, |has| !has.intersects(any_of))
 }
 
-/// Flags by their names.
-pub(crate) fn names<F: bitflags::Flags>(flags: &F) -> String {
-    flags.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" | ")
+/// Flags by their names, and bits without one as a number.
+pub(crate) fn names<F: Flags>(flags: &F) -> String
+where
+    F::Bits: std::fmt::LowerHex,
+{
+    let mut names = flags.iter_names();
+    let mut all: Vec<String> = names.by_ref().map(|(name, _)| name.to_owned()).collect();
+    let rest = names.remaining();
+    all.extend((!rest.is_empty()).then(|| format!("{:#x}", rest.bits())));
+    all.join(" | ")
 }
 
 fn make(step: Step, diagnosis: Diagnosis, source: io::Error) -> Error {
@@ -57,6 +65,9 @@ pub(crate) fn register_umem(backend: &Arc<dyn Backend>, layout: &Layout, source:
         }
         Some(errno::EINVAL) if layout.headroom() > max_headroom => {
             (Diagnosis::Headroom { max: max_headroom }, format!("headroom {}", layout.headroom()))
+        }
+        Some(errno::EINVAL) if flags.contains_unknown_bits() => {
+            (Diagnosis::Unknown, format!("flags {}", names(&flags)))
         }
         Some(errno::EINVAL) if flags.intersects(metadata) => {
             let diagnosis = Diagnosis::KernelTooOld { feature: "this TX metadata", since: "6.11" };
@@ -113,6 +124,7 @@ pub(crate) fn bind(context: &BindContext<'_>, source: io::Error) -> Error {
         Some(errno::ENODEV) => Diagnosis::NoInterface,
         Some(errno::ENETDOWN) => Diagnosis::InterfaceDown,
         Some(errno::ENOMEM) => Diagnosis::OutOfMemory,
+        Some(errno::EINVAL) if flags.contains_unknown_bits() && !shared => Diagnosis::Unknown,
         Some(errno::EINVAL) if flags.contains(BindFlags::XDP_COPY | BindFlags::XDP_ZEROCOPY) => {
             Diagnosis::Contradiction
         }

@@ -173,6 +173,31 @@ fn a_socket_on_a_shared_queue() {
     ]);
 }
 
+/// The rings of a queue whose first socket is gone. Before Linux 6.4 they stay out of reach, and the socket opens without.
+#[test]
+fn a_socket_that_adopts_rings() {
+    let path = Path {
+        on: Some(("sim0", 1)),
+        before: |backend| {
+            let umem = try_umem(backend).unwrap();
+            let (first, second) = (port(&umem, "sim0", 1), port(&umem, "sim0", 1));
+            drop(first);
+            (second, umem)
+        },
+        open: |(_, umem)| open(builder().build(), umem, "sim0", 1),
+        whole: |_| {},
+        close: drop,
+    };
+    const OTHERS: Answers = &[(EINVAL, OTHER), (EAGAIN, OTHER), (EPERM, OTHER), (ENOMEM, MEMORY)];
+    const BOUND: Answers = &[(EBUSY, "")];
+    path.fails_with(&[
+        (Call::MmapRing(XDP_UMEM_PGOFF_FILL_RING), 1, Fails(Step::MapRing), OTHERS),
+        (Call::MmapRing(XDP_UMEM_PGOFF_COMPLETION_RING), 1, Fails(Step::MapRing), OTHERS),
+        (Call::MmapRing(XDP_UMEM_PGOFF_FILL_RING), 1, GoesOn, BOUND),
+        (Call::MmapRing(XDP_UMEM_PGOFF_COMPLETION_RING), 1, GoesOn, BOUND),
+    ]);
+}
+
 #[test]
 fn a_socket_on_another_interface() {
     let path = Path {

@@ -199,10 +199,7 @@ fn program_on(backend: &Arc<dyn Backend>, interface: &InterfaceInfo) -> Option<O
 }
 
 fn describe(modes: XdpFlags) -> String {
-    if modes.is_empty() {
-        return "no mode flags".to_owned();
-    }
-    modes.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" | ")
+    if modes.is_empty() { "no mode flags".to_owned() } else { diagnose::names(&modes) }
 }
 
 impl ProgramRef {

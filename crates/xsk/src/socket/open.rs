@@ -276,10 +276,12 @@ fn bind(
 
     // The queue has a pool whose first socket is gone, and with it whoever held the pool's rings. A bound socket may map
     // them since Linux 6.4; before, they stay out of reach until the queue is released.
-    if let Plan::Share { rings: PoolRings::Orphaned, .. } = plan
-        && let Ok((fill, completion)) = map_pool()
-    {
-        (rings.fill, rings.completion) = (Some(fill), Some(completion));
+    if let Plan::Share { rings: PoolRings::Orphaned, .. } = plan {
+        match map_pool() {
+            Ok((fill, completion)) => (rings.fill, rings.completion) = (Some(fill), Some(completion)),
+            Err(error) if error.errno() == Some(errno::EBUSY) => {}
+            Err(error) => return Err(error),
+        }
     }
     let pool_rings = rings.fill.is_some();
     Ok(Bound { socket, rings, offsets, has_flags, pool_rings })
