@@ -66,3 +66,16 @@ missing_targets() {
 is_root_on_debian() {
     [ "$(id -u)" = 0 ] && have apt-get
 }
+
+# Why tests cannot have a network of their own here; nothing if they can.
+why_no_network() {
+    if [ "$(uname -s)" != Linux ]; then
+        echo "AF_XDP is Linux only"
+    elif [ "$(id -u)" != 0 ]; then
+        echo "not root: run it with sudo"
+    elif ! unshare --net true 2>/dev/null; then
+        echo "root, but no network namespace can be made (a container without CAP_SYS_ADMIN?)"
+    elif ! grep -q '^XDP ' /proc/net/protocols; then
+        echo "this kernel has no AF_XDP (CONFIG_XDP_SOCKETS)"
+    fi
+}

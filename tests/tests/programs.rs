@@ -7,6 +7,8 @@ use std::time::Duration;
 use xsk::config::{BindFlags, LibxdpFlags, SocketConfig, XdpFlags};
 use xsk::error::{Diagnosis, Error, Step};
 use xsk::program::XskMap;
+use xsk::{Batch, Pool, PoolConfig, Port, PortConfig};
+use xsk_sim::{DeviceConfig, SimKernel};
 use xsk_tests::bpf::{XDP_DROP, XDP_PASS, attach, load_redirect};
 use xsk_tests::{
     MODES, complete, copy_mode, fill, frame, port, receive, receives_nothing, send, sharer, try_open, umem,
@@ -184,4 +186,44 @@ fn a_program_and_a_map_of_the_callers_own() {
             });
         }
     }
+}
+
+/// The port tier with a program of the caller's own.
+#[test]
+fn a_port_in_the_callers_map() {
+    if !xsk_veth::require() {
+        return;
+    }
+    let ns = Namespace::new().unwrap();
+    let pair = VethPair::builder(&ns, &ns).build().unwrap();
+    let (near, far) = (Tap::open(&ns, "a").unwrap(), Tap::open(&ns, "b").unwrap());
+    ns.run(|| {
+        let map = XskMap::new(8).unwrap();
+        let program = load_redirect(map.as_fd(), 2, XDP_PASS).unwrap();
+        let _link = attach(&program, pair.b.ifindex(), DRV).unwrap();
+        let pool = Pool::new(PoolConfig::default().frames(64)).unwrap();
+        let config = PortConfig::default().rx_ring(16).fill_ring(16).tx_ring(16).completion_ring(16);
+        let mut port = Port::open(&pool, "b", 0, config.no_program()).unwrap();
+        let mut batch = Batch::new();
+        near.send(&frame(60, 1)).unwrap();
+        assert_eq!(far.recv(SECOND).unwrap(), Some(frame(60, 1)));
+        map.insert_port(2, &port).unwrap();
+        near.send(&frame(61, 2)).unwrap();
+        assert!(port.wait(Some(SECOND)).unwrap());
+        assert_eq!(port.recv(&mut batch).unwrap(), 1);
+        assert_eq!(*batch[0], *frame(61, 2));
+
+        // A socket that is not Linux's would be another one there.
+        let kernel = SimKernel::new(1);
+        let _veth = kernel.veth("c", "d", &DeviceConfig::default()).unwrap();
+        let other = Pool::new_in(kernel.backend(), PoolConfig::default().frames(64)).unwrap();
+        let foreign = Port::open(&other, "c", 0, config).unwrap();
+        let error = map.insert_port(2, &foreign).unwrap_err();
+        let error = Error::of_io(&error).unwrap();
+        assert_eq!(error.step(), Step::UpdateMap);
+        assert_eq!(error.refused(), Some("a socket of another backend"));
+        near.send(&frame(62, 3)).unwrap();
+        assert!(port.wait(Some(SECOND)).unwrap());
+        assert_eq!(port.recv(&mut batch).unwrap(), 1);
+    });
 }

@@ -2,6 +2,8 @@
 
 mod toy;
 
+use std::borrow::{Borrow, BorrowMut};
+use std::io::Write as _;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -243,4 +245,42 @@ fn an_impossible_index_moves_nothing_and_is_reported() {
             assert_eq!(fill.produce_and_wakeup(&descs[..7], port.rx.fd_mut(), 0).unwrap(), 7);
         }
     }
+}
+
+#[test]
+fn views_of_a_frame_are_its_bytes() {
+    let toy = Toy::new(false);
+    let (umem, mut descs) = umem(&toy);
+    // SAFETY: one UMEM, and no kernel is behind these frames; the same below.
+    let (headroom, data) = unsafe { umem.frame_mut(&mut descs[0]) };
+    let mut data = data;
+    data.cursor().write_all(b"abc").unwrap();
+    data.as_mut()[0] = b'A';
+    let bytes: &mut [u8] = data.borrow_mut();
+    bytes[1] = b'B';
+    let bytes: &[u8] = data.borrow();
+    assert_eq!((bytes, data.as_ref(), data.contents()), (&b"ABc"[..], &b"ABc"[..], &b"ABc"[..]));
+    assert!(headroom.contents().is_empty());
+    // SAFETY: as above.
+    let (headroom, data) = unsafe { umem.frame(&descs[0]) };
+    let bytes: &[u8] = data.borrow();
+    assert_eq!(
+        (bytes, data.as_ref(), data.contents(), &*data),
+        (&b"ABc"[..], &b"ABc"[..], &b"ABc"[..], &b"ABc"[..])
+    );
+    assert_eq!(headroom.contents(), b"");
+}
+
+#[test]
+fn debug_output_says_what_it_is_of() {
+    let toy = Toy::new(false);
+    let (umem, _) = umem(&toy);
+    let text = format!("{umem:?}");
+    assert!(text.starts_with("Umem { layout: Layout {") && text.contains("Mapping { pointer: 0x"), "{text}");
+    let port = port(&umem, "toy0", 0);
+    for text in [format!("{:?}", port.rx), format!("{:?}", port.tx), format!("{:?}", port.rings)] {
+        assert!(text.contains("interface: \"toy0\", queue: 0"), "{text}");
+    }
+    let config = umem.config();
+    assert_eq!((config.flags(), config.tx_metadata_len()), (UmemFlags::empty(), 0));
 }

@@ -125,9 +125,6 @@ pub(crate) fn bind(context: &BindContext<'_>, source: io::Error) -> Error {
         Some(errno::ENETDOWN) => Diagnosis::InterfaceDown,
         Some(errno::ENOMEM) => Diagnosis::OutOfMemory,
         Some(errno::EINVAL) if flags.contains_unknown_bits() && !shared => Diagnosis::Unknown,
-        Some(errno::EINVAL) if flags.contains(BindFlags::XDP_COPY | BindFlags::XDP_ZEROCOPY) => {
-            Diagnosis::Contradiction
-        }
         Some(errno::EINVAL) if flags.contains(BindFlags::XDP_ZEROCOPY) && too_long => {
             Diagnosis::FrameTooSmall { mtu, room: layout.room() }
         }

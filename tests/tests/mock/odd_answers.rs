@@ -1,7 +1,8 @@
 //! Calls that succeed, with answers that no kernel should give.
 
-use xsk::backend::Backend;
-use xsk::config::{BindFlags, SocketConfig};
+use xsk::Umem;
+use xsk::backend::{Backend, PageSize};
+use xsk::config::{BindFlags, SocketConfig, UmemConfig, UmemFlags};
 use xsk::error::{Diagnosis, Step};
 use xsk_core::abi::*;
 use xsk_core::errno::EINVAL;
@@ -72,4 +73,36 @@ fn a_frame_smaller_than_the_mtu() {
     assert_eq!(error.diagnosis(), &Diagnosis::FrameTooSmall { mtu: 9000, room: 3840 });
     drop((umem, backend));
     ledger.nothing_is_left("frames that are too small");
+}
+
+/// What only newer kernels have is named when a UMEM with it is refused.
+#[test]
+fn a_umem_that_the_kernel_is_too_old_for() {
+    let config = UmemConfig::builder;
+    let unaligned = UmemFlags::XDP_UMEM_UNALIGNED_CHUNK_FLAG;
+    let cases = [
+        (
+            *config().flags(unaligned),
+            "with flags XDP_UMEM_UNALIGNED_CHUNK_FLAG: the kernel is too old for unaligned chunks, which needs Linux 5.4",
+        ),
+        (
+            *config().flags(UmemFlags::XDP_UMEM_TX_METADATA_LEN).tx_metadata_len(16),
+            "with flags XDP_UMEM_TX_METADATA_LEN and 16 bytes of TX metadata: the kernel is too old for this TX metadata, \
+             which needs Linux 6.11",
+        ),
+        (
+            *config().flags(UmemFlags::XDP_UMEM_TX_METADATA_LEN | unaligned).tx_metadata_len(16),
+            "with flags XDP_UMEM_UNALIGNED_CHUNK_FLAG | XDP_UMEM_TX_METADATA_LEN and 16 bytes of TX metadata: the kernel is \
+             too old for this TX metadata",
+        ),
+    ];
+    for (config, text) in cases {
+        let ledger = Ledger::new();
+        let backend = faulty(&ledger, Call::Setsockopt(XDP_UMEM_REG), 0, EINVAL);
+        let frames = std::num::NonZeroU32::new(16).unwrap();
+        let error = Umem::new_in(backend, config.build().unwrap(), frames, PageSize::Normal).unwrap_err();
+        assert!(error.to_string().contains(text), "{error}");
+        drop(error);
+        ledger.nothing_is_left(text);
+    }
 }

@@ -3,10 +3,13 @@
 
 mod basics;
 mod closing;
+mod halves;
 mod histories;
 mod kit;
 mod losses;
 mod one_sided;
+mod opening;
+mod packets;
 mod policies;
 #[path = "../../../crates/xsk-core/tests/support/regressions.rs"]
 #[allow(unreachable_pub, reason = "shared with other packages")]
@@ -17,3 +20,4 @@ mod veth;
 #[cfg(target_os = "linux")]
 mod veth_losses;
 mod violations;
+mod wakeups;
