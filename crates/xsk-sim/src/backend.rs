@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use xsk::backend::{
     Backend, Capabilities, Handle, HugePages, InterfaceCounters, InterfaceInfo, InterruptDeferral, Mapping,
-    NamespaceId, PageSize, Poll, RedirectProgram,
+    NamespaceId, PageSize, Poll, RedirectProgram, TxOffloads,
 };
 use xsk::config::XdpFlags;
 use xsk_core::abi::sockaddr_xdp;
@@ -193,6 +193,13 @@ impl Backend for SimKernel {
     fn interface(&self, name: &CStr) -> io::Result<InterfaceInfo> {
         self.call(Call::Interface, None, |kernel| match kernel.device_named(name.to_bytes()) {
             Some(device) => Ok(kernel.interface_info(device)),
+            None => errno(ENODEV),
+        })
+    }
+
+    fn tx_offloads(&self, name: &CStr, zero_copy: bool) -> io::Result<TxOffloads> {
+        self.call(Call::TxOffloads, None, |kernel| match kernel.device_named(name.to_bytes()) {
+            Some(_) => Ok(kernel.tx_offloads(zero_copy)),
             None => errno(ENODEV),
         })
     }

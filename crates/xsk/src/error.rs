@@ -17,7 +17,8 @@ use xsk_core::errno::describe;
 use xsk_core::layout::LayoutError;
 use xsk_core::ring::BrokenIndex;
 
-use crate::backend::{AttachedProgram, HugePages, PageSize, XdpMode};
+use crate::backend::{AttachedProgram, HugePages, PageSize, TxOffloads, XdpMode};
+use crate::diagnose;
 use crate::port::{BusyPollAdvice, Violation};
 
 /// What went wrong: where, with what value, and why.
@@ -282,6 +283,22 @@ pub enum Diagnosis {
     TooManySegments {
         /// Segments of a packet at most.
         max: u32,
+    },
+    /// A packet asks for what is not done there.
+    #[error(
+        "the packet asks for {}, which neither this kernel nor, in zero-copy mode, the driver does: withdraw the request",
+        diagnose::names(.0)
+    )]
+    NoOffload(TxOffloads),
+    /// A checksum that a packet asks for is not within it.
+    #[error(
+        "the checksum that the packet asks for would end at byte {end}, and the packet, or its first segment, has {len}"
+    )]
+    ChecksumOutside {
+        /// Where it would end.
+        end: u32,
+        /// Bytes of the packet's first segment.
+        len: u32,
     },
     /// There is no free frame.
     #[error("the pool has no free frame to receive into: make it larger, or drop packets first")]

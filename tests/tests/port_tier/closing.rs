@@ -139,3 +139,25 @@ fn a_panic_in_the_middle_of_a_burst_loses_nothing() {
     drop(port);
     assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 64));
 }
+
+#[test]
+fn a_pool_has_a_number_of_ports() {
+    let (kernel, _a, _b) = world(85);
+    let pool = pool(&kernel, 8192);
+    let small = config().rx_ring(1).tx_ring(1).fill_ring(1).completion_ring(1).fill_level(1);
+    let open = |queue| Port::open(&pool, "a", queue, small);
+    let mut ports: Vec<Port> = (0..84).map(|queue| open(queue).unwrap()).collect();
+    let error = open(84).unwrap_err();
+    assert_eq!(*error.diagnosis(), Diagnosis::TooManyPorts { max: 84 }, "{error}");
+    ports.remove(3);
+    let mut last = open(84).unwrap();
+    // The numbers are apart: what one sends another does not take back.
+    for port in ports.iter_mut().chain([&mut last]) {
+        let mut packet = port.packet().unwrap();
+        packet.resize(60).unwrap();
+        port.send_one(packet).unwrap();
+        assert_eq!(port.flush().unwrap(), 0);
+    }
+    drop((ports, last));
+    assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 8192));
+}

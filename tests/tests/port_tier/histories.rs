@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use xsk::port::{PortConfig, Verdict};
-use xsk::{Batch, Packet, Pool, Port};
+use xsk::{Batch, Packet, Pool, PoolConfig, Port};
 use xsk_sim::fault::{Call, FaultGuard, FaultRule};
 use xsk_sim::{DeviceConfig, SimDevice, SimKernel};
 
-use crate::kit::{check_frames, config, free_frames, pool};
+use crate::kit::{check_frames, config, free_frames};
 use crate::regressions;
 
 #[derive(Debug, Clone)]
@@ -145,6 +145,9 @@ impl User {
                 let mut i = 0;
                 let _ = first.forward_to(second, |packet| {
                     i += 1;
+                    if i % 3 == 0 {
+                        let _ = packet.request_timestamp(mask.into());
+                    }
                     let _ = packet.push_front(i % 3);
                     if mask >> (i % 8) & 1 == 1 { Verdict::Send } else { Verdict::Drop }
                 });
@@ -158,6 +161,13 @@ impl User {
                         let _ = packet.pull_front(headroom.into());
                     }
                     self.hold(packet);
+                    // In pools with TX metadata.
+                    if let Some((packet, _)) = self.held.back_mut() {
+                        let _ = packet.request_timestamp(headroom.into());
+                        if headroom % 2 == 0 && packet.len() >= 2 {
+                            let _ = packet.request_checksum(0, packet.len() - 2);
+                        }
+                    }
                 }
             }
             Op::Drop { count } => drop(self.take(count).drain().collect::<Vec<_>>()),
@@ -169,6 +179,7 @@ impl User {
             }
             Op::Flush => {
                 let _ = self.ports[0].flush();
+                while self.ports[0].tx_timestamp().is_some() {}
             }
             Op::Wait => {
                 let _ = self.ports[0].wait(Some(Duration::ZERO));
@@ -229,7 +240,8 @@ fn world(seed: u64, multi_buffer: bool) -> (SimKernel, [SimDevice; 2], Pool, Use
     let (a, _far) = kernel.veth("a", "x", &config_of_devices).unwrap();
     let (b, near) = kernel.veth("b", "y", &config_of_devices).unwrap();
     drop((a, b));
-    let pool = pool(&kernel, 64);
+    let config_of_pool = PoolConfig::default().frames(64).tx_metadata(seed.is_multiple_of(2));
+    let pool = Pool::new_in(kernel.backend(), config_of_pool).unwrap();
     let user = User::new(&pool, ["a", "b"], config().multi_buffer(multi_buffer).fill_level(12));
     (kernel, [_far, near], pool, user)
 }

@@ -7,6 +7,7 @@ mod halves;
 mod histories;
 mod kit;
 mod losses;
+mod metadata;
 mod one_sided;
 mod opening;
 mod packets;
@@ -19,5 +20,7 @@ mod threads;
 mod veth;
 #[cfg(target_os = "linux")]
 mod veth_losses;
+#[cfg(target_os = "linux")]
+mod veth_metadata;
 mod violations;
 mod wakeups;

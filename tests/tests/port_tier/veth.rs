@@ -99,7 +99,8 @@ fn histories() {
             });
             let taps = [0, 1].map(|i| Tap::open(&ns, pairs[i].a.name()).unwrap());
             ns.run(|| {
-                let pool = Pool::new(PoolConfig::default().frames(64)).unwrap();
+                let metadata = ops.len() % 2 == 0;
+                let pool = Pool::new(PoolConfig::default().frames(64).tx_metadata(metadata)).unwrap();
                 let names = [pairs[0].b.name(), pairs[1].b.name()];
                 let mut user = User::new(&pool, names, config(mode).fill_level(12));
                 for op in &ops {

@@ -1,3 +1,4 @@
+use xsk::backend::TxOffloads;
 use xsk_core::abi::{XDP_TXMD_FLAGS_CHECKSUM, XDP_TXMD_FLAGS_LAUNCH_TIME, XDP_TXMD_FLAGS_TIMESTAMP};
 use xsk_core::errno::EINVAL;
 
@@ -20,6 +21,15 @@ const LAUNCH_TIME: u64 = 16;
 const TIMESTAMP: u64 = 8;
 
 impl Kernel {
+    /// What packets can ask for. No card here does anything of it itself.
+    pub(crate) fn tx_offloads(&self, zero_copy: bool) -> TxOffloads {
+        let known = match self.profile.launch_time {
+            LaunchTime::Unknown => TxOffloads::TIMESTAMP | TxOffloads::CHECKSUM,
+            _ => TxOffloads::all(),
+        };
+        if zero_copy { TxOffloads::empty() } else { known }
+    }
+
     /// Does what the metadata before `at` asks for (`net/xdp/xsk.c:xsk_skb_metadata`). Returns where the time of completion
     /// is wanted, if it is.
     pub(super) fn apply_metadata(

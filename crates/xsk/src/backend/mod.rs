@@ -30,7 +30,7 @@ pub(crate) use types::BackendExt;
 pub(crate) use types::OwnedHandle;
 pub use types::{
     AttachedProgram, Attachment, Capabilities, DriverFeatures, Handle, HugePages, InterfaceInfo,
-    InterruptDeferral, NamespaceId, PageSize, Poll, PollEvents, RedirectProgram, XdpMode,
+    InterruptDeferral, NamespaceId, PageSize, Poll, PollEvents, RedirectProgram, TxOffloads, XdpMode,
 };
 use xsk_core::abi::sockaddr_xdp;
 
@@ -160,6 +160,13 @@ pub trait Backend: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
 
     /// The limit of locked memory of this process, in bytes; `None` if there is none.
     fn memlock_limit(&self) -> io::Result<Option<u64>> {
+        unsupported()
+    }
+
+    /// What packets of an interface can ask for when they are sent: in copy mode what the kernel takes, in zero-copy mode what
+    /// the driver does. One of the calling thread's network namespace.
+    fn tx_offloads(&self, name: &CStr, zero_copy: bool) -> io::Result<TxOffloads> {
+        let _ = (name, zero_copy);
         unsupported()
     }
 

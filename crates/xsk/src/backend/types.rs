@@ -156,6 +156,19 @@ pub struct InterruptDeferral {
     pub flush_timeout: Duration,
 }
 
+bitflags! {
+    /// What packets can ask for when they are sent (`include/uapi/linux/if_xdp.h:XDP_TXMD_FLAGS_*`).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+    pub struct TxOffloads: u64 {
+        /// To tell when the packet was sent.
+        const TIMESTAMP = 1;
+        /// To compute a checksum.
+        const CHECKSUM = 2;
+        /// To send the packet at a given time.
+        const LAUNCH_TIME = 4;
+    }
+}
+
 /// A network namespace, on any backend.
 ///
 /// Two namespaces of one process that differ have different ids, on whatever backends they are: Linux uses device and

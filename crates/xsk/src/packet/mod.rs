@@ -1,6 +1,7 @@
 //! Packets, which own their frames.
 
 mod batch;
+mod metadata;
 mod segments;
 
 use std::borrow::{Borrow, BorrowMut};
@@ -14,6 +15,8 @@ use thiserror::Error as ThisError;
 use xsk_core::frame_lists::{END, Storage};
 
 pub use batch::{Batch, Drain};
+pub(crate) use metadata::{METADATA, RESERVED, Stamp, completed};
+pub use metadata::{RequestError, Requests};
 pub use segments::Segments;
 
 use crate::pool::{ADDRESSES, Memory, free};
@@ -43,10 +46,10 @@ const _: () = assert!(
     size_of::<Packet>() == size_of::<usize>() + 8 && size_of::<Option<Packet>>() == size_of::<Packet>()
 );
 
-/// Of a packet's place: further segments follow.
+/// Of a packet's place: it has notes, of further segments or of what it asks for.
 ///
-/// They are linked by the notes of the free lists, which a frame in use has no other need for: `next` is the frame of the next
-/// segment, `below` of a further segment its offset (upper half) and length.
+/// They are the notes of the free lists, which a frame in use has no other need for: `next` is the frame of the next segment,
+/// `below` of a further segment its offset (upper half) and length, and of the first one what is to be known of the packet.
 const MORE: u64 = ADDRESSES;
 /// Of a packet's place.
 const LEN_SHIFT: u32 = 48;
@@ -92,7 +95,7 @@ impl Packet {
     /// Whether a port of the pool with this memory can send it as one descriptor.
     #[inline(always)]
     pub(crate) fn is_plain(&self, memory: NonNull<Memory>) -> bool {
-        self.is_of(memory) & self.is_linear() & (self.first_len() != 0)
+        self.is_of(memory) & self.is_simple() & (self.first_len() != 0)
     }
 
     /// The address of the data, of the first segment.
@@ -136,16 +139,16 @@ impl Packet {
     /// # Safety
     /// As for [`new`](Self::new), and `last` is the packet's last segment.
     pub(crate) unsafe fn add_segment(&mut self, last: u32, frame: u32, offset: u16, len: u16) {
+        self.make_special();
         let notes = self.memory().lists().storage();
         notes.set_next(last, frame);
         notes.set_next(frame, END);
         notes.set_below(frame, u32::from(offset) << 16 | u32::from(len));
-        self.place |= MORE;
     }
 
     /// Frame, offset and length of each segment.
     pub(crate) fn places(&self) -> Places<'_> {
-        let more = if self.is_linear() { END } else { self.memory().lists().storage().next(self.frame()) };
+        let more = if self.is_simple() { END } else { self.memory().lists().storage().next(self.frame()) };
         Places {
             first: Some((self.frame(), self.offset(), self.first_len())),
             next: more,
@@ -153,10 +156,16 @@ impl Packet {
         }
     }
 
+    /// Whether there are no notes of it.
+    #[inline(always)]
+    pub(crate) fn is_simple(&self) -> bool {
+        self.place & MORE == 0
+    }
+
     /// Whether the packet is in one piece.
     #[inline]
     pub fn is_linear(&self) -> bool {
-        self.place & MORE == 0
+        self.is_simple() || self.memory().lists().storage().next(self.frame()) == END
     }
 
     /// Bytes of the whole packet; of the first segment, `len()`.
@@ -169,10 +178,10 @@ impl Packet {
         Segments::new(self.places())
     }
 
-    /// Free bytes before the data.
+    /// Free bytes before the data. In pools with [`PoolConfig::tx_metadata`](crate::PoolConfig::tx_metadata), less what that needs.
     #[inline]
     pub fn headroom(&self) -> usize {
-        usize::from(self.offset())
+        usize::from(self.offset().saturating_sub(self.memory().reserved()))
     }
 
     /// Free bytes behind the data; none if the packet has further segments.
@@ -204,7 +213,8 @@ impl Packet {
         OutOfRoom::check(count, self.len())?;
         if count == self.len() {
             let last = self.memory().frame_size() as usize - 1;
-            let start = (self.headroom() + count).min(last) - self.headroom();
+            let before = usize::from(self.offset());
+            let start = (before + count).min(last) - before;
             self.set_range(start as i64, 0);
             return Ok(());
         }
@@ -326,7 +336,7 @@ impl Drop for Packet {
     #[inline]
     fn drop(&mut self) {
         let frame = self.frame();
-        let (last, count) = if self.is_linear() {
+        let (last, count) = if self.is_simple() {
             (frame, 1)
         } else {
             self.places().fold((frame, 0), |(_, count), (frame, ..)| (frame, count + 1))

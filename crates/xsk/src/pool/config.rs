@@ -13,12 +13,21 @@ pub struct PoolConfig {
     pub(super) frame_size: u32,
     pub(super) headroom: u32,
     pub(super) pages: PageSize,
+    pub(super) tx_metadata: bool,
+    pub(super) software_checksums: bool,
 }
 
 impl Default for PoolConfig {
     /// 4096 frames of 4096 bytes, no headroom beyond the kernel's 256 bytes, normal pages.
     fn default() -> Self {
-        Self { frames: 4096, frame_size: 4096, headroom: 0, pages: PageSize::Normal }
+        Self {
+            frames: 4096,
+            frame_size: 4096,
+            headroom: 0,
+            pages: PageSize::Normal,
+            tx_metadata: false,
+            software_checksums: false,
+        }
     }
 }
 
@@ -41,6 +50,20 @@ impl PoolConfig {
     /// mode, and in zero-copy mode where the program has moved nothing there, all 256 are free as well.
     pub fn headroom(mut self, bytes: u32) -> Self {
         self.headroom = bytes;
+        self
+    }
+
+    /// Whether packets can ask for something when they are sent, as [`Packet::request_timestamp`](crate::Packet::request_timestamp)
+    /// and its like do (`XDP_UMEM_TX_METADATA_LEN`, Linux 6.11). It takes 56 bytes of each packet's headroom. Not by default.
+    pub fn tx_metadata(mut self, on: bool) -> Self {
+        self.tx_metadata = on;
+        self
+    }
+
+    /// Whether the kernel computes the checksums that packets [ask for](crate::Packet::request_checksum), instead of the device
+    /// (`XDP_UMEM_TX_SW_CSUM`): for copy mode, and devices that do not. Not by default.
+    pub fn software_checksums(mut self, on: bool) -> Self {
+        self.software_checksums = on;
         self
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use xsk_core::frame_lists::{END, FrameLists, Heap, Storage};
 use xsk_core::order::Order;
 
+use crate::packet::RESERVED;
 use crate::umem::{QueueKey, Umem};
 
 /// Who has a frame.
@@ -28,17 +29,22 @@ impl Owner {
 
     /// The kernel, to receive into, by way of the port with this number.
     pub(crate) fn rx(port: u8) -> Self {
-        Self(1 + 2 * port)
+        Self(1 + 3 * port)
     }
 
     /// The kernel, to send, by way of the port with this number.
     pub(crate) fn tx(port: u8) -> Self {
-        Self(2 + 2 * port)
+        Self(2 + 3 * port)
+    }
+
+    /// As [`tx`](Self::tx), of a frame that is looked at when it comes back.
+    pub(crate) fn tx_stamped(port: u8) -> Self {
+        Self(3 + 3 * port)
     }
 }
 
 /// Ports that a pool can have: what an [`Owner`] can tell apart.
-pub(crate) const MAX_PORTS: u8 = 127;
+pub(crate) const MAX_PORTS: u8 = 84;
 
 /// What checking a descriptor takes: small enough to be kept in registers over a burst.
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +113,8 @@ pub(crate) struct Memory {
     owners: Box<[AtomicU8]>,
     lists: FrameLists<Heap>,
     data_offset: u16,
+    /// Bytes at the start of each frame that are for no packet's data.
+    reserved: u16,
     state: Mutex<State>,
     umem: Umem,
 }
@@ -133,6 +141,7 @@ impl Memory {
             owners: (0..frames).map(|_| AtomicU8::new(Owner::USER.0)).collect(),
             lists: FrameLists::new(Heap::new(frames)),
             data_offset: layout.data_offset() as u16,
+            reserved: if layout.tx_metadata_len() > 0 { RESERVED } else { 0 },
             state: Mutex::default(),
             umem,
         }
@@ -172,6 +181,12 @@ impl Memory {
     #[inline]
     pub(crate) fn data_offset(&self) -> u16 {
         self.data_offset
+    }
+
+    /// Bytes before a packet's data that are not for headers: some in a pool with TX metadata.
+    #[inline]
+    pub(crate) fn reserved(&self) -> u16 {
+        self.reserved
     }
 
     /// The byte at an address of the pool.

@@ -18,9 +18,9 @@ use memory::Handle;
 pub(crate) use memory::{ADDRESSES, MAX_PORTS, Memory, Owner, View, free};
 
 use crate::backend::Backend;
-use crate::config::{FrameSize, UmemConfig};
+use crate::config::{FrameSize, UmemConfig, UmemFlags};
 use crate::error::{Diagnosis, Error, Step};
-use crate::packet::Packet;
+use crate::packet::{METADATA, Packet};
 use crate::port::PortError;
 use crate::umem::Umem;
 
@@ -31,7 +31,7 @@ const MAX_FRAMES: u32 = (1 << 31) - 1;
 
 /// The memory of packets, in frames of equal size, and the free ones among them.
 ///
-/// A pool is a UMEM that belongs to the ports opened on it: any number of queues of any interfaces, up to 127. Packets move
+/// A pool is a UMEM that belongs to the ports opened on it: any number of queues of any interfaces, up to 84. Packets move
 /// freely between its ports; they cannot be sent by ports of other pools.
 ///
 /// Clones are handles of the same pool. The memory lives until the last handle, port and packet are gone: a packet that
@@ -71,8 +71,15 @@ impl Pool {
             chunks => LayoutError::TooLong { chunks, chunk_size: config.frame_size },
         };
         let frames = frames.ok_or_else(|| refused(Diagnosis::Layout(no_frames)))?;
-        let umem_config = UmemConfig::builder().frame_size(size).frame_headroom(config.headroom).build();
-        let umem_config = umem_config.map_err(|error| refused(Diagnosis::Layout(error.reason())))?;
+        let mut umem_config = UmemConfig::builder();
+        umem_config.frame_size(size).frame_headroom(config.headroom);
+        if config.software_checksums {
+            umem_config.flags(UmemFlags::XDP_UMEM_TX_SW_CSUM);
+        }
+        if config.tx_metadata {
+            umem_config.tx_metadata_len(METADATA as u32);
+        }
+        let umem_config = umem_config.build().map_err(|error| refused(Diagnosis::Layout(error.reason())))?;
         let (umem, _) = Umem::new_in(backend, umem_config, frames, config.pages)
             .map_err(|error| PortError::from(error.into_inner()))?;
         let memory = Memory::new(umem);

@@ -6,7 +6,7 @@ use super::error::{NotSent, PortError};
 use super::open::{Parts, open_all, open_port};
 use super::receive::RxSide;
 use super::transmit::TxSide;
-use super::{BusyPollAdvice, Forwarded, Link, Mode, Port, PortConfig, PortStats, Verdict};
+use super::{BusyPollAdvice, Forwarded, Link, Mode, Port, PortConfig, PortStats, TxTimestamp, Verdict};
 use crate::backend::PollEvents;
 use crate::error::{Diagnosis, Step};
 use crate::packet::{Batch, Packet};
@@ -241,6 +241,11 @@ impl PortTx {
     /// As [`Port::packets`].
     pub fn packets(&mut self, batch: &mut Batch) -> usize {
         super::packets(&mut self.cache, &mut self.tx, batch)
+    }
+
+    /// As [`Port::tx_timestamp`].
+    pub fn tx_timestamp(&mut self) -> Option<TxTimestamp> {
+        self.tx.next_timestamp(&mut self.cache)
     }
 
     /// As [`Port::flush`].

@@ -10,6 +10,7 @@ mod open;
 mod policy;
 mod receive;
 mod stats;
+mod timestamps;
 #[cfg(all(unix, feature = "tokio"))]
 mod tokio;
 mod transmit;
@@ -28,6 +29,7 @@ use open::{Parts, Registration, open_all, open_port};
 pub use policy::{BusyPoll, BusyPollAdvice, Policy};
 use receive::RxSide;
 pub use stats::{Loss, PortStats};
+pub use timestamps::TxTimestamp;
 #[cfg(all(unix, feature = "tokio"))]
 pub use tokio::AsyncPort;
 use transmit::TxSide;
@@ -208,6 +210,15 @@ impl Port {
     /// An error that was met before, or the interface is gone.
     pub fn flush(&mut self) -> Result<usize, PortError> {
         self.tx.flush(&mut self.cache)
+    }
+
+    /// When a packet was sent that [asked for it](Packet::request_timestamp): the next one that is back, in the order in which
+    /// the kernel gives them back. It looks for those first, as [`flush`](Self::flush) does, but wakes nobody.
+    ///
+    /// As many are kept as the TX and the completion ring together have entries; of more, the oldest are thrown away
+    /// ([`PortStats::timestamps_lost`]).
+    pub fn tx_timestamp(&mut self) -> Option<TxTimestamp> {
+        self.tx.next_timestamp(&mut self.cache)
     }
 
     /// Waits until a packet is there, at most for `timeout` (rounded up to milliseconds; `None`: for ever). False if none came

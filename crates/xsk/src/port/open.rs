@@ -8,6 +8,7 @@ use super::error::PortError;
 use super::receive::RxSide;
 use super::transmit::TxSide;
 use super::{Link, Mode};
+use crate::backend::TxOffloads;
 use crate::config::Interface;
 use crate::diagnose;
 use crate::error::{Diagnosis, Error, Step};
@@ -49,6 +50,10 @@ impl Registration {
     fn tx(&self) -> Owner {
         Owner::tx(self.number)
     }
+
+    fn stamped(&self) -> Owner {
+        Owner::tx_stamped(self.number)
+    }
 }
 
 impl Drop for Registration {
@@ -58,9 +63,9 @@ impl Drop for Registration {
         // In copy mode nobody receives into a frame once the socket is closed (net/xdp/xsk.c:xsk_release). A frame that is
         // being sent may be read until the queue is released, and a device may do as it likes until then.
         let given = self.given.get().copied();
-        for (owner, at_once) in
-            [(self.rx(), given.is_none_or(|given| !given.zero_copy)), (self.tx(), given.is_none())]
-        {
+        let received = given.is_none_or(|given| !given.zero_copy);
+        let sent = given.is_none();
+        for (owner, at_once) in [(self.rx(), received), (self.tx(), sent), (self.stamped(), sent)] {
             if at_once {
                 memory.put(&memory.take_from(owner, Owner::USER));
             } else {
@@ -128,8 +133,10 @@ pub(super) fn open_port(
     let info = if sides.rx { None } else { pool.backend().interface(name.as_c_str()).ok() };
     let level = config.frames(sides, info.as_ref(), free, of);
     let (fill_ring, completion_ring) = config.pool_rings(sides, level);
-    let mut cache = Cache::new(pool);
-    let frames: Vec<u32> = std::iter::from_fn(|| cache.take()).take(level as usize).collect();
+    // Not the port's own: what is left of a magazine goes back, so that many ports can be opened.
+    let mut at_hand = Cache::new(pool);
+    let frames: Vec<u32> = std::iter::from_fn(|| at_hand.take()).take(level as usize).collect();
+    drop(at_hand);
     if frames.is_empty() && level > 0 {
         let error = Error::new(Step::CheckConfig, Diagnosis::NoFrames);
         return Err(error.on(interface, Some(queue)).into());
@@ -162,13 +169,17 @@ pub(super) fn open_port(
     };
     release_quarantine(memory, given);
     let shared = &opened.shared;
+    let has_metadata = memory.reserved() > 0;
+    let offloads = if has_metadata { offloads(pool, &name, given.zero_copy) } else { TxOffloads::empty() };
     let rx = sides.rx.then(|| -> Result<_, Error> {
         let ring = opened.rx()?;
         Ok(RxSide::new(ring, fill, pool, registration.rx(), level, shared, policy.polls_for()))
     });
-    let tx = sides
-        .tx
-        .then(|| opened.tx().map(|ring| TxSide::new(ring, completion, pool, registration.tx(), shared)));
+    let tx = sides.tx.then(|| {
+        opened.tx().map(|ring| {
+            TxSide::new(ring, completion, pool, [registration.tx(), registration.stamped()], shared, offloads)
+        })
+    });
     let (rx, tx) = (rx.transpose()?, tx.transpose()?);
     let mode = if given.zero_copy { Mode::ZeroCopy } else { Mode::Copy };
     let link = Link {
@@ -177,5 +188,14 @@ pub(super) fn open_port(
         idle: IdlePolls::default(),
         _registration: Arc::new(registration),
     };
-    Ok(Parts { rx, tx, cache, link })
+    Ok(Parts { rx, tx, cache: Cache::new(pool), link })
+}
+
+/// What packets can ask for. Where it is not told, what every kernel with TX metadata does.
+fn offloads(pool: &Pool, interface: &Interface, zero_copy: bool) -> TxOffloads {
+    let told = pool.backend().tx_offloads(interface.as_c_str(), zero_copy);
+    told.unwrap_or(match zero_copy {
+        true => TxOffloads::empty(),
+        false => TxOffloads::TIMESTAMP | TxOffloads::CHECKSUM,
+    })
 }

@@ -44,6 +44,8 @@ pub struct PortStats {
     pub rx_ring_full: u64,
     /// TX descriptors that the kernel refused. None of a port should be.
     pub tx_refused: u64,
+    /// Timestamps that were thrown away, as nobody took them: see [`Port::tx_timestamp`](super::Port::tx_timestamp).
+    pub timestamps_lost: u64,
     /// Packets that wait to be received.
     pub rx_waiting: u32,
     /// Packets that wait to be sent.
@@ -99,6 +101,7 @@ impl PortStats {
             too_long: counted(self.too_long, earlier.too_long),
             rx_ring_full: counted(self.rx_ring_full, earlier.rx_ring_full),
             tx_refused: counted(self.tx_refused, earlier.tx_refused),
+            timestamps_lost: counted(self.timestamps_lost, earlier.timestamps_lost),
             ..*self
         }
     }
@@ -151,6 +154,7 @@ pub(super) fn snapshot(
     if let Some(tx) = tx {
         stats.tx_refused = kernel.tx_refused;
         stats.sent = tx.sent;
+        stats.timestamps_lost = tx.timestamps.lost();
         stats.tx_wakeups = tx.wakeups;
         stats.violations += tx.trouble.violations;
         stats.tx_waiting = tx.ring.outstanding().unwrap_or(0);

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use xsk_core::abi::{XDP_PKT_CONTD, xdp_desc};
+use xsk_core::abi::{XDP_PKT_CONTD, XDP_TX_METADATA, xdp_desc};
 
 use super::error::{PortError, ViolationKind};
 use super::receive::RxSide;
+use super::timestamps::{Timestamps, TxTimestamp};
 use super::trouble::Trouble;
+use crate::backend::TxOffloads;
 use crate::error::{Diagnosis, Step};
-use crate::packet::{Batch, Packet};
+use crate::packet::{Batch, Packet, Requests};
 use crate::pool::{BURST, Cache, Memory, Owner, Pool};
 use crate::queue::{ConsumerOf, ProducerOf, Shared};
 
@@ -31,6 +33,9 @@ pub(super) struct TxSide {
     pub(super) outstanding: usize,
     /// System calls for the sending side.
     pub(super) wakeups: u64,
+    /// What packets may ask for.
+    offloads: TxOffloads,
+    pub(super) timestamps: Timestamps,
 }
 
 /// In the place of an address that was not the kernel's to give back. It is the start of no frame.
@@ -56,15 +61,33 @@ pub(super) fn describe(packet: &Packet) -> xdp_desc {
     xdp_desc { addr: packet.address(), len: packet.first_len().into(), options: 0 }
 }
 
+/// Why what a packet asks for cannot be sent. The kernel would refuse some of it again and again, and send nothing any more
+/// (`net/xdp/xsk.c:xsk_skb_metadata`).
+fn refused(requests: &Requests, packet: &Packet, offloads: TxOffloads) -> Option<Diagnosis> {
+    let missing = requests.offloads() - offloads;
+    if !missing.is_empty() {
+        return Some(Diagnosis::NoOffload(missing));
+    }
+    let (start, offset) = requests.checksum?;
+    let (end, len) = (u32::from(start) + u32::from(offset) + 2, u32::from(packet.first_len()));
+    (end > len).then_some(Diagnosis::ChecksumOutside { end, len })
+}
+
 impl TxSide {
     pub(super) fn new(
         ring: ProducerOf<xdp_desc>,
         completion: ConsumerOf<u64>,
         pool: &Pool,
-        owner: Owner,
+        [owner, stamped]: [Owner; 2],
         shared: &Arc<Shared>,
+        offloads: TxOffloads,
     ) -> Self {
+        // As many as can be on their way.
+        let on_their_way = (ring.capacity() + completion.capacity()) as usize;
+        let has_metadata = pool.memory().reserved() > 0;
         Self {
+            timestamps: Timestamps::new(stamped, if has_metadata { on_their_way } else { 0 }),
+            offloads,
             ring,
             completion,
             pool: pool.clone(),
@@ -152,10 +175,21 @@ impl TxSide {
             count += 1;
         }
         descs[count - 1].options = 0;
+        let requests = packet.requests();
+        if packet.asks() {
+            if let Some(diagnosis) = refused(&requests, packet, self.offloads) {
+                return One::Refused(diagnosis);
+            }
+            packet.write_metadata();
+            descs[0].options |= XDP_TX_METADATA;
+        }
         match self.ring.produce(&descs[..count], |desc| *desc) {
             Ok(0) => One::Full,
             Ok(_) => {
                 packet.places().for_each(|(frame, ..)| memory.set_owner(frame, self.owner));
+                if let Some(token) = requests.timestamp {
+                    self.timestamps.expect(memory, packet, token);
+                }
                 self.outstanding += count;
                 One::Sent
             }
@@ -238,11 +272,13 @@ impl TxSide {
                 0
             }
         };
-        let Self { pool, owner, trouble, .. } = self;
+        let Self { pool, owner, trouble, timestamps, .. } = self;
         let (memory, view, owner) = (pool.memory(), pool.memory().view(), *owner);
         let mut count = entries;
         for (i, entry) in frames[..entries].iter_mut().enumerate() {
-            *entry = if let Some((frame, offset)) = view.find(*entry, owner) {
+            *entry = if let Some((frame, offset)) =
+                view.find(*entry, owner).or_else(|| timestamps.find(memory, *entry))
+            {
                 // SAFETY: it was found.
                 unsafe { view.set_owner(frame, new) };
                 *entry - offset
@@ -293,6 +329,11 @@ impl TxSide {
                 _ => return,
             }
         }
+    }
+
+    pub(super) fn next_timestamp(&mut self, cache: &mut Cache) -> Option<TxTimestamp> {
+        self.reap(cache);
+        self.timestamps.next()
     }
 
     /// Wakes the kernel if need be, and takes back what was sent. Returns how many frames are not back.

@@ -8,6 +8,7 @@ use super::ethtool::{Ethtool, Queues};
 use super::netlink;
 use crate::backend::{
     Capabilities, HugePages, InterfaceCounters, InterfaceInfo, InterruptDeferral, NamespaceId, PageSize,
+    TxOffloads,
 };
 
 pub(super) fn interface(name: &CStr) -> io::Result<InterfaceInfo> {
@@ -42,6 +43,24 @@ pub(super) fn interface_counters(name: &CStr) -> io::Result<InterfaceCounters> {
     // Many drivers have none of their own.
     counters.driver = ethtool.counters().unwrap_or_default();
     Ok(counters)
+}
+
+/// In copy mode the kernel refuses what it does not know, and does the rest. A zero-copy driver ignores what it cannot do.
+pub(super) fn tx_offloads(name: &CStr, zero_copy: bool) -> io::Result<TxOffloads> {
+    if zero_copy {
+        return netlink::tx_offloads(Ethtool::new(name)?.index()?);
+    }
+    // Launch times came with 6.15, metadata before with a flag of its own.
+    let known = TxOffloads::TIMESTAMP | TxOffloads::CHECKSUM;
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let has_launch_time = version(&release).is_some_and(|version| version >= [6, 15]);
+    Ok(if has_launch_time { known | TxOffloads::LAUNCH_TIME } else { known })
+}
+
+/// The first two numbers of a release.
+fn version(release: &str) -> Option<[u32; 2]> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some([numbers.next()?.ok()?, numbers.next()?.ok()?])
 }
 
 pub(super) fn namespace() -> io::Result<NamespaceId> {
@@ -94,4 +113,22 @@ pub(super) fn interrupt_deferral(name: &CStr) -> io::Result<InterruptDeferral> {
     }
     let hard_irqs = number("napi_defer_hard_irqs")?.try_into().unwrap_or(u32::MAX);
     Ok(InterruptDeferral { hard_irqs, flush_timeout: Duration::from_nanos(number("gro_flush_timeout")?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases() {
+        for (release, expected) in [
+            ("6.18.44-cloud-amd64\n", Some([6, 18])),
+            ("6.9-rc3", Some([6, 9])),
+            ("7.3", Some([7, 3])),
+            ("linux", None),
+            ("", None),
+        ] {
+            assert_eq!(version(release), expected);
+        }
+    }
 }

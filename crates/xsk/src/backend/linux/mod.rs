@@ -21,7 +21,7 @@ use xsk_core::abi::{AF_XDP, sockaddr_xdp};
 use super::Attachment;
 use super::{
     Backend, Capabilities, Handle, HugePages, InterfaceCounters, InterfaceInfo, InterruptDeferral, Mapping,
-    NamespaceId, PageSize, Poll, PollEvents, RedirectProgram,
+    NamespaceId, PageSize, Poll, PollEvents, RedirectProgram, TxOffloads,
 };
 use crate::config::XdpFlags;
 use sys::{check, owned};
@@ -183,6 +183,10 @@ impl Backend for Linux {
 
     fn memlock_limit(&self) -> io::Result<Option<u64>> {
         facts::memlock_limit()
+    }
+
+    fn tx_offloads(&self, name: &CStr, zero_copy: bool) -> io::Result<TxOffloads> {
+        facts::tx_offloads(name, zero_copy)
     }
 
     fn interface_counters(&self, name: &CStr) -> io::Result<InterfaceCounters> {

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::sys::{check, owned};
-use crate::backend::{AttachedProgram, DriverFeatures, InterfaceCounters, XdpMode};
+use crate::backend::{AttachedProgram, DriverFeatures, InterfaceCounters, TxOffloads, XdpMode};
 
 const RTM_GETLINK: u16 = 18;
 const IFINFOMSG_LEN: usize = 16;
@@ -31,6 +31,7 @@ const GENLMSG_LEN: usize = 4;
 const NETDEV_CMD_DEV_GET: u8 = 1;
 const NETDEV_A_DEV_IFINDEX: u16 = 1;
 const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
+const NETDEV_A_DEV_XSK_FEATURES: u16 = 6;
 
 const NLMSG_LEN: usize = 16;
 const NLMSG_ERROR: u16 = 2;
@@ -82,8 +83,18 @@ pub(super) fn parse_counters(body: &[u8]) -> Option<InterfaceCounters> {
     })
 }
 
-/// `NETDEV_CMD_DEV_GET` of the netdev family (Linux 6.3).
+/// What the driver says of XDP (Linux 6.3).
 pub(super) fn driver_features(index: u32) -> io::Result<DriverFeatures> {
+    device_bits(index, NETDEV_A_DEV_XDP_FEATURES).map(DriverFeatures::from_bits_retain)
+}
+
+/// What the driver does for packets that zero-copy sockets send (Linux 6.8).
+pub(super) fn tx_offloads(index: u32) -> io::Result<TxOffloads> {
+    device_bits(index, NETDEV_A_DEV_XSK_FEATURES).map(TxOffloads::from_bits_truncate)
+}
+
+/// `NETDEV_CMD_DEV_GET` of the netdev family.
+fn device_bits(index: u32, attribute: u16) -> io::Result<u64> {
     let mut question = vec![CTRL_CMD_GETFAMILY, 1, 0, 0];
     push_attribute(&mut question, CTRL_ATTR_FAMILY_NAME, b"netdev\0");
     let answer = ask(libc::NETLINK_GENERIC, GENL_ID_CTRL, &question)?;
@@ -95,9 +106,8 @@ pub(super) fn driver_features(index: u32) -> io::Result<DriverFeatures> {
     let mut question = vec![NETDEV_CMD_DEV_GET, 1, 0, 0];
     push_attribute(&mut question, NETDEV_A_DEV_IFINDEX, &index.to_ne_bytes());
     let answer = ask(libc::NETLINK_GENERIC, family, &question)?;
-    let bits = find(answer.get(GENLMSG_LEN..).unwrap_or(&[]), NETDEV_A_DEV_XDP_FEATURES);
-    let bits = bits.and_then(|bits| Some(u64::from_ne_bytes(bits.get(..8)?.try_into().ok()?)));
-    bits.map(DriverFeatures::from_bits_retain).ok_or_else(malformed)
+    let bits = find(answer.get(GENLMSG_LEN..).unwrap_or(&[]), attribute);
+    bits.and_then(|bits| Some(u64::from_ne_bytes(bits.get(..8)?.try_into().ok()?))).ok_or_else(malformed)
 }
 
 fn malformed() -> io::Error {
