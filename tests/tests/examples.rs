@@ -13,7 +13,10 @@ mod sink;
 #[path = "../../crates/xsk/examples/udp_echo.rs"]
 mod udp_echo;
 
-use std::time::Duration;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use xsk::{Pool, PoolConfig, Port, PortConfig};
 use xsk_sim::{DeviceConfig, SimKernel};
@@ -107,16 +110,106 @@ fn no_frame_is_a_loss_of_its_own() {
     assert_eq!((stats.rx_waiting, stats.no_frame, stats.too_long), (4, 2, 0), "{stats:?}");
 }
 
+/// A client, and what it asks of the echo server: ARP, then UDP.
+const CLIENT: udp_echo::Host = udp_echo::Host { mac: [2, 0, 0, 0, 0, 9], ip: Ipv4Addr::new(10, 9, 8, 2) };
+
+fn arp_request(of: Ipv4Addr) -> Vec<u8> {
+    let fixed = [0, 1, 8, 0, 6, 4, 0, 1];
+    let payload = [&fixed[..], &CLIENT.mac, &CLIENT.ip.octets(), &[0; 6], &of.octets(), &[0; 18]].concat();
+    [&[0xff; 6][..], &CLIENT.mac, &[8, 6], &payload].concat()
+}
+
+fn udp(server: udp_echo::Host, payload: &[u8]) -> Vec<u8> {
+    let len = |more: usize| ((payload.len() + more) as u16).to_be_bytes();
+    let ip =
+        [&[0x45, 0], &len(28)[..], &[0, 0, 0, 0, 64, 17, 0, 0], &CLIENT.ip.octets(), &server.ip.octets()];
+    let udp = [&[0x30, 0x39, 0, 7], &len(8)[..], &[1, 2], payload];
+    [&server.mac[..], &CLIENT.mac, &[8, 0], &ip.concat(), &udp.concat()].concat()
+}
+
+#[test]
+fn the_echo_server_answers() {
+    let kernel = SimKernel::new(1);
+    let (_a, far) = kernel.veth("a", "b", &DeviceConfig::default()).unwrap();
+    let mut port = port(&pool(&kernel), "a");
+    let host = udp_echo::Host { mac: [2, 0, 0, 0, 0, 1], ip: [10, 9, 8, 1].into() };
+
+    far.send(&arp_request(host.ip)).unwrap();
+    assert_eq!(udp_echo::step(&mut port, host, NONE).unwrap(), 1);
+    let reply = far.receive().unwrap();
+    assert_eq!((&reply[..6], &reply[6..12], reply[21]), (&CLIENT.mac[..], &host.mac[..], 2));
+    assert_eq!((&reply[22..28], &reply[28..32]), (&host.mac[..], &host.ip.octets()[..]));
+    assert_eq!((&reply[32..38], &reply[38..42]), (&CLIENT.mac[..], &CLIENT.ip.octets()[..]));
+
+    let question = udp(host, b"who's there?");
+    far.send(&question).unwrap();
+    // Not for this host: no answer.
+    far.send(&arp_request([10, 9, 8, 77].into())).unwrap();
+    far.send(&udp(udp_echo::Host { ip: [10, 9, 8, 77].into(), ..host }, b"?")).unwrap();
+    far.send(&question[..41]).unwrap();
+    assert_eq!(udp_echo::step(&mut port, host, NONE).unwrap(), 1);
+    let answer = far.receive().unwrap();
+    assert_eq!((&answer[..6], &answer[6..12]), (&CLIENT.mac[..], &host.mac[..]));
+    assert_eq!((&answer[26..30], &answer[30..34]), (&host.ip.octets()[..], &CLIENT.ip.octets()[..]));
+    assert_eq!((&answer[34..36], &answer[36..38]), (&[0, 7][..], &[0x30, 0x39][..]));
+    assert_eq!((&answer[40..42], &answer[42..]), (&[0, 0][..], &b"who's there?"[..]));
+    assert_eq!(far.receive(), None);
+}
+
+/// Sinks on all queues of an interface, a thread for each, while `traffic` runs. Returns what each received.
+fn sinks(pool: &Pool, interface: &str, enough: u64, traffic: impl FnOnce()) -> Vec<u64> {
+    let ports = Port::open_all(pool, interface, PortConfig::default().fill_level(128)).unwrap();
+    let total = AtomicU64::new(0);
+    thread::scope(|scope| {
+        let sink = |mut port: Port| {
+            let total = &total;
+            move || {
+                let (mut received, start) = (0, Instant::now());
+                while total.load(Ordering::Relaxed) < enough && start.elapsed() < Duration::from_secs(10) {
+                    let now = sink::drain(&mut port, Duration::from_millis(5)).unwrap().received;
+                    total.fetch_add(now, Ordering::Relaxed);
+                    received += now;
+                }
+                received
+            }
+        };
+        let threads: Vec<_> = ports.into_iter().map(|port| scope.spawn(sink(port))).collect();
+        traffic();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn a_sink_has_a_thread_for_each_queue() {
+    let (kernel, background) = SimKernel::threaded(1).unwrap();
+    let card = kernel.card("a", &DeviceConfig::default().queues(3)).unwrap();
+    let received = sinks(&pool(&kernel), "a", 90, || {
+        for i in 0..90 {
+            card.inject(i % 3, &[1; 60]).unwrap();
+        }
+    });
+    drop(background);
+    assert_eq!(received, [30; 3]);
+    kernel.frames().check().unwrap();
+}
+
 #[cfg(target_os = "linux")]
 mod veth {
     use std::net::UdpSocket;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::thread;
+    use std::sync::atomic::AtomicBool;
 
     use super::*;
     use xsk_veth::{Namespace, Tap, VethPair};
 
     const PATIENCE: Duration = Duration::from_millis(20);
+
+    struct Stops<'a>(&'a AtomicBool);
+
+    impl Drop for Stops<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 
     #[test]
     fn real_clients_get_their_answer() {
@@ -139,6 +232,8 @@ mod veth {
                 }
                 answered
             });
+            // Also when the client fails.
+            let stops = Stops(&stop);
             let client = far.run(|| UdpSocket::bind("10.9.8.2:0").unwrap());
             client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
             for i in 0..100_u32 {
@@ -148,7 +243,7 @@ mod veth {
                 let (len, from) = client.recv_from(&mut answer).unwrap();
                 assert_eq!((&answer[..len], from), (&question[..], "10.9.8.1:7".parse().unwrap()));
             }
-            stop.store(true, Ordering::Relaxed);
+            drop(stops);
             assert!(server.join().unwrap() >= 101, "and ARP");
         });
     }
@@ -194,6 +289,26 @@ mod veth {
             while reflector::step(&mut port, PATIENCE).unwrap() == 0 {}
             let back = tap.recv(Duration::from_secs(1)).unwrap().unwrap();
             assert_eq!((&back[..6], &back[6..12]), (&packet[6..12], &packet[..6]));
+        });
+    }
+
+    #[test]
+    fn a_sink_has_a_thread_for_each_queue() {
+        if !xsk_veth::require() {
+            return;
+        }
+        let ns = Namespace::new().unwrap();
+        let pair = VethPair::builder(&ns, &ns).queues(2).build().unwrap();
+        ns.run(|| {
+            let pool = Pool::new(PoolConfig::default().frames(1024)).unwrap();
+            let sources = Port::open_all(&pool, pair.a.name(), PortConfig::default().fill_level(16)).unwrap();
+            let received = sinks(&pool, pair.b.name(), 200, || {
+                for mut source in sources {
+                    generator::generate(&mut source, 100).unwrap();
+                }
+            });
+            // What is sent on a queue arrives on it.
+            assert_eq!(received, [100; 2]);
         });
     }
 }

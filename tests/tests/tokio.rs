@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use xsk::error::Diagnosis;
 use xsk::port::{AsyncPort, PortError};
 use xsk::{Batch, Pool, PoolConfig, Port, PortConfig};
+use xsk_sim::{DeviceConfig, SimKernel};
 use xsk_tests::frame;
 use xsk_veth::{Namespace, Tap, VethPair};
 
@@ -60,6 +61,36 @@ fn packets_are_awaited() {
             () = client => {}
         }
     });
+}
+
+#[test]
+fn the_echo_runs_on_the_simulated_kernel() {
+    let (kernel, background) = SimKernel::threaded(1).unwrap();
+    let card = kernel.card("a", &DeviceConfig::default()).unwrap();
+    let pool = Pool::new_in(kernel.backend(), PoolConfig::default().frames(64)).unwrap();
+    let port = Port::open(&pool, "a", 0, PortConfig::default().tx_ring(16).completion_ring(16)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = async {
+        for i in 0..200_u8 {
+            sleep(Duration::from_millis(u64::from(i % 2))).await;
+            card.inject(0, &frame(60, i)).unwrap();
+            let back = loop {
+                if let Some(back) = card.sent() {
+                    break back;
+                }
+                sleep(Duration::from_millis(1)).await;
+            };
+            assert_eq!((&back[..6], &back[6..12], back[20]), (&frame(60, i)[6..12], &frame(60, i)[..6], i));
+        }
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            ended = async_echo::echo(AsyncPort::new(port).unwrap()) => panic!("{ended:?}"),
+            done = timeout(30 * SECOND, client) => done.expect("in time"),
+        }
+    });
+    drop(background);
+    kernel.frames().check().unwrap();
 }
 
 #[test]
