@@ -42,3 +42,21 @@ pub fn mappings(what: &str) -> usize {
     let named = |line: &&str| !sanitized || line.split_whitespace().nth(5).is_some();
     maps.lines().filter(|line| line.contains(what)).filter(named).count()
 }
+
+/// KiB of the UMEMs of this process that are of normal pages: memory that is to be wiped at a fork and to be of huge pages.
+///
+/// # Panics
+/// Without /proc.
+pub fn umem_kib() -> usize {
+    let smaps = fs::read_to_string("/proc/self/smaps").expect("/proc");
+    let (mut kib, mut sum) = (0, 0);
+    for line in smaps.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("Size:") => kib = words.next().and_then(|size| size.parse().ok()).expect("a size"),
+            Some("VmFlags:") if words.filter(|word| ["wf", "hg"].contains(word)).count() == 2 => sum += kib,
+            _ => {}
+        }
+    }
+    sum
+}

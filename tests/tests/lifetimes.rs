@@ -10,7 +10,7 @@ use xsk::config::{BindFlags, FrameSize, SocketConfig, UmemConfig, XdpFlags};
 use xsk::error::{Diagnosis, Step};
 use xsk::{FrameDesc, Umem};
 use xsk_tests::bpf::{XDP_PASS, attach, load_verdict};
-use xsk_tests::child::{fds, in_child, mappings};
+use xsk_tests::child::{fds, in_child, mappings, umem_kib};
 use xsk_tests::{
     MODES, Port, complete, copy_mode, copy_mode_with_rings, fill, frame, port, queue_size, receive, rights,
     send, sharer, try_open, umem, umem_with_rings,
@@ -121,7 +121,7 @@ fn a_thousand_sockets_leave_no_descriptor_mapping_or_program() {
             })
             .collect();
         let (umem, descs) = umem_with_rings(8 * 8, 16);
-        let open = || (fds(), mappings("socket:"), mappings("/dev/zero"));
+        let open = || (fds(), mappings("socket:"), umem_kib());
         let rounds = |count| {
             thread::scope(|scope| {
                 for ((pair, _), descs) in places.iter().zip(descs.chunks(8)) {
@@ -143,7 +143,7 @@ fn a_thousand_sockets_leave_no_descriptor_mapping_or_program() {
         assert!(pairs.iter().all(|pair| pair.b.xdp().unwrap().is_some()));
         drop(joined);
         assert!(pairs.iter().all(|pair| pair.a.xdp().unwrap().is_none() && pair.b.xdp().unwrap().is_none()));
-        assert_eq!((mappings("socket:"), mappings("/dev/zero")), (0, 0));
+        assert_eq!((mappings("socket:"), umem_kib()), (0, 0));
     });
 }
 
@@ -178,13 +178,13 @@ fn a_umem_without_sockets_leaves_nothing() {
     in_child("a_umem_without_sockets_leaves_nothing", || {
         let ns = Namespace::new().unwrap();
         ns.run(|| {
-            let open = || (fds(), mappings("/dev/zero"));
+            let open = || (fds(), umem_kib());
             let before = open();
             let (one, _) = umem(16);
             let (two, _) = umem(16);
-            assert_eq!(open(), (before.0 + 2, before.1 + 2));
+            assert_eq!(open(), (before.0 + 2, before.1 + 128));
             drop((one.clone(), one));
-            assert_eq!(open(), (before.0 + 1, before.1 + 1));
+            assert_eq!(open(), (before.0 + 1, before.1 + 64));
             drop(two);
             assert_eq!(open(), before);
         });

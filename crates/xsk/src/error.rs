@@ -18,6 +18,7 @@ use xsk_core::layout::LayoutError;
 use xsk_core::ring::BrokenIndex;
 
 use crate::backend::{AttachedProgram, HugePages, PageSize, TxOffloads, XdpMode};
+use crate::config::MIN_TX_BUDGET;
 use crate::diagnose;
 use crate::port::{BusyPollAdvice, Violation};
 
@@ -299,6 +300,14 @@ pub enum Diagnosis {
         end: u32,
         /// Bytes of the packet's first segment.
         len: u32,
+    },
+    /// The kernel takes no such budget.
+    #[error(
+        "a wakeup can be made to send {MIN_TX_BUDGET} descriptors to as many as the TX ring has entries, here {entries}"
+    )]
+    TxBudget {
+        /// Entries of the TX ring.
+        entries: u32,
     },
     /// There is no free frame.
     #[error("the pool has no free frame to receive into: make it larger, or drop packets first")]

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod basics;
+mod budget;
 mod closing;
 mod halves;
 mod histories;

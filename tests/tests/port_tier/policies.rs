@@ -168,8 +168,8 @@ fn refused_options_say_why_and_leave_nothing_behind() {
         let mut calls = 0;
         let fails = kernel.fault(move |point: &Point, _: &mut Chance<'_>| {
             calls += u32::from(matches!(point.moment, Moment::Call(Call::SetSockOpt)));
-            // The UMEM and the rings come before.
-            (calls > 5 + after).then_some(Fault::Errno(xsk_core::errno::EINVAL))
+            // The UMEM, the rings and the TX budget come before.
+            (calls > 6 + after).then_some(Fault::Errno(xsk_core::errno::EINVAL))
         });
         let error = Port::open(&pool, "a", 0, busy).unwrap_err();
         assert_eq!((error.step(), error.refused()), (Step::BusyPoll, Some(value)), "{error}");

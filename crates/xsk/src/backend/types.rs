@@ -104,7 +104,8 @@ pub struct Poll {
 /// The pages of a UMEM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum PageSize {
-    /// The system's pages (4 KiB on x86-64).
+    /// The system's pages (4 KiB on x86-64). The kernel is asked to make large ones of them where it has the memory for that
+    /// (`MADV_HUGEPAGE`): nothing is reserved, and nothing fails if it does not.
     #[default]
     Normal,
     /// Huge pages of 2 MiB.

@@ -11,7 +11,7 @@ mod umem;
 pub use flags::{BindFlags, LibxdpFlags, XdpFlags};
 pub use interface::Interface;
 pub use size::{FrameSize, FrameSizeError, QueueSize, QueueSizeError};
-pub use socket::{Attach, Config as SocketConfig, ConfigBuilder as SocketConfigBuilder};
+pub use socket::{Attach, Config as SocketConfig, ConfigBuilder as SocketConfigBuilder, MIN_TX_BUDGET};
 pub use umem::{
     Config as UmemConfig, ConfigBuildError as UmemConfigBuilderError, ConfigBuilder as UmemConfigBuilder,
 };

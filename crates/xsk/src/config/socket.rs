@@ -2,6 +2,10 @@ use std::time::Duration;
 
 use super::{BindFlags, LibxdpFlags, QueueSize, XdpFlags};
 
+/// The least budget that a socket may be given for a wakeup in copy mode, and the one that it has without
+/// (`net/xdp/xsk.c:TX_BATCH_SIZE`).
+pub const MIN_TX_BUDGET: u32 = 32;
+
 /// How the built-in XDP program gets onto the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -29,6 +33,7 @@ pub struct Config {
     bind_flags: BindFlags,
     attach: Attach,
     busy_timeout: Duration,
+    tx_budget: Option<u32>,
 }
 
 impl Default for Config {
@@ -42,6 +47,7 @@ impl Default for Config {
             bind_flags: BindFlags::empty(),
             attach: Attach::Link,
             busy_timeout: Duration::from_secs(1),
+            tx_budget: None,
         }
     }
 }
@@ -85,6 +91,11 @@ impl Config {
     /// How long opening waits for a queue, or for locked memory, that a closed socket has not released yet.
     pub fn busy_timeout(&self) -> Duration {
         self.busy_timeout
+    }
+
+    /// Descriptors that a wakeup sends at most in copy mode; `None` for the kernel's 32.
+    pub fn tx_budget(&self) -> Option<u32> {
+        self.tx_budget
     }
 }
 
@@ -140,6 +151,15 @@ impl ConfigBuilder {
     /// releases them some milliseconds later (`net/xdp/xsk_buff_pool.c:xp_put_pool`). One second by default.
     pub fn busy_timeout(&mut self, timeout: Duration) -> &mut Self {
         self.config.busy_timeout = timeout;
+        self
+    }
+
+    /// How many descriptors a wakeup sends at most in copy mode (`XDP_MAX_TX_SKB_BUDGET`, Linux 6.17): at least
+    /// [`MIN_TX_BUDGET`](super::MIN_TX_BUDGET), which is also what it is without this, and at most as many as the TX ring has
+    /// entries (`net/xdp/xsk.c:xsk_setsockopt`); opening refuses other values. A larger one makes for fewer system calls. Kernels
+    /// that do not have the option go on with their own budget, and a socket without a TX ring needs none.
+    pub fn tx_budget(&mut self, descriptors: u32) -> &mut Self {
+        self.config.tx_budget = Some(descriptors);
         self
     }
 

@@ -18,6 +18,8 @@ pub enum Step {
     RegisterUmem,
     /// `setsockopt` of one of the four rings.
     CreateRing,
+    /// `setsockopt(XDP_MAX_TX_SKB_BUDGET)`.
+    TxBudget,
     /// `getsockopt(XDP_MMAP_OFFSETS)`.
     RingOffsets,
     /// `mmap` of one of the four rings.
@@ -56,6 +58,7 @@ impl fmt::Display for Step {
             Self::CreateSocket => "cannot create an AF_XDP socket",
             Self::RegisterUmem => "cannot register the UMEM (XDP_UMEM_REG)",
             Self::CreateRing => "cannot create a ring",
+            Self::TxBudget => "cannot set how much a wakeup sends (XDP_MAX_TX_SKB_BUDGET)",
             Self::RingOffsets => "cannot read the ring offsets (XDP_MMAP_OFFSETS)",
             Self::MapRing => "cannot map a ring",
             Self::Bind => "cannot bind",

@@ -35,7 +35,7 @@ const MAX_FRAMES: u32 = (1 << 31) - 1;
 /// freely between its ports; they cannot be sent by ports of other pools.
 ///
 /// Clones are handles of the same pool. The memory lives until the last handle, port and packet are gone: a packet that
-/// outlives them stays valid.
+/// outlives them stays valid. It is this process's: what a child finds there that is forked, [`Umem`] says.
 ///
 /// Any thread may use a pool. Nothing here waits for another thread, except that making and closing ports take a lock.
 #[derive(Clone)]

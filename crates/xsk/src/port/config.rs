@@ -4,7 +4,8 @@ use xsk_core::ring::MAX_CAPACITY;
 
 use super::policy::Policy;
 use crate::backend::{DriverFeatures, InterfaceInfo};
-use crate::config::{Attach, BindFlags, LibxdpFlags, QueueSize, SocketConfig, XdpFlags};
+use crate::config::{Attach, BindFlags, LibxdpFlags, MIN_TX_BUDGET, QueueSize, SocketConfig, XdpFlags};
+use crate::pool::BURST;
 
 /// How packets cross between the kernel and the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,6 +51,7 @@ pub struct PortConfig {
     xdp_flags: XdpFlags,
     attach: Program,
     busy_timeout: Duration,
+    tx_budget: Option<u32>,
 }
 
 impl Default for PortConfig {
@@ -68,6 +70,7 @@ impl Default for PortConfig {
             xdp_flags: XdpFlags::empty(),
             attach: Program::IfItReceives,
             busy_timeout: Duration::from_secs(1),
+            tx_budget: None,
         }
     }
 }
@@ -75,6 +78,11 @@ impl Default for PortConfig {
 /// A ring has a power of two of entries: the next one, within what this crate makes.
 fn rounded(entries: u32) -> u32 {
     entries.clamp(1, MAX_CAPACITY).next_power_of_two()
+}
+
+/// A batch at once, where the ring allows to set it at all.
+fn default_budget(entries: u32) -> Option<u32> {
+    Some(entries.min(BURST as u32)).filter(|budget| *budget > MIN_TX_BUDGET)
 }
 
 impl PortConfig {
@@ -156,6 +164,14 @@ impl PortConfig {
         self
     }
 
+    /// How many descriptors a wakeup sends at most in copy mode (`XDP_MAX_TX_SKB_BUDGET`, Linux 6.17): 64 by default, as many as a
+    /// batch has packets, or all of a TX ring that has fewer entries. At least [`MIN_TX_BUDGET`](crate::config::MIN_TX_BUDGET)
+    /// and at most as many as the TX ring has entries, or opening fails. Older kernels send 32 at a time whatever is said here.
+    pub fn tx_budget(mut self, descriptors: u32) -> Self {
+        self.tx_budget = Some(descriptors);
+        self
+    }
+
     /// Entries of the fill and of the completion ring. The kernel wants both (`net/xdp/xsk.c:xsk_bind`), also where only one is
     /// used.
     pub(super) fn pool_rings(&self, sides: Sides, frames: u32) -> (u32, u32) {
@@ -195,6 +211,9 @@ impl PortConfig {
         // Powers of two, all of them.
         if let (Ok(rx), Ok(tx)) = (QueueSize::new(self.rx_ring), QueueSize::new(self.tx_ring)) {
             builder.rx_queue_size(rx).tx_queue_size(tx);
+        }
+        if let Some(budget) = self.tx_budget.or_else(|| default_budget(self.tx_ring)) {
+            builder.tx_budget(budget);
         }
         match self.attach {
             Program::Attach(attach) => builder.attach(attach),

@@ -9,6 +9,7 @@ use super::receive::RxSide;
 use super::timestamps::{Timestamps, TxTimestamp};
 use super::trouble::Trouble;
 use crate::backend::TxOffloads;
+use crate::config::MIN_TX_BUDGET;
 use crate::error::{Diagnosis, Step};
 use crate::packet::{Batch, Packet, Requests};
 use crate::pool::{BURST, Cache, Memory, Owner, Pool};
@@ -16,8 +17,6 @@ use crate::queue::{ConsumerOf, ProducerOf, Shared};
 
 /// Segments that Linux sends as one packet, with its default of `MAX_SKB_FRAGS` (`net/xdp/xsk.c:xsk_build_skb`).
 const MAX_SEGMENTS: usize = 18;
-/// Descriptors that a copy-mode wakeup sends at most (`net/xdp/xsk.c:__xsk_generic_xmit`).
-const BUDGET: u32 = 32;
 
 #[derive(Debug)]
 pub(super) struct TxSide {
@@ -319,7 +318,7 @@ impl TxSide {
     }
 
     fn wake(&mut self, mut left: u32) {
-        for _ in 0..2 + left / BUDGET {
+        for _ in 0..2 + left / MIN_TX_BUDGET {
             self.wakeups += 1;
             if let Err(error) = self.shared.wake_tx() {
                 return self.trouble.defer(error);

@@ -5,15 +5,15 @@ use std::io;
 use std::sync::Arc;
 
 use xsk_core::abi::{
-    AF_XDP, Pod, SOL_XDP, XDP_MMAP_OFFSETS, XDP_OPTIONS, XDP_OPTIONS_ZEROCOPY, XDP_PGOFF_RX_RING,
-    XDP_PGOFF_TX_RING, XDP_RX_RING, XDP_SHARED_UMEM, XDP_TX_RING, XDP_UMEM_COMPLETION_RING,
-    XDP_UMEM_FILL_RING, XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, sockaddr_xdp, xdp_desc,
-    xdp_mmap_offsets, xdp_mmap_offsets_v1, xdp_options, xdp_ring_offset,
+    AF_XDP, Pod, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, XDP_MMAP_OFFSETS, XDP_OPTIONS, XDP_OPTIONS_ZEROCOPY,
+    XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_RX_RING, XDP_SHARED_UMEM, XDP_TX_RING,
+    XDP_UMEM_COMPLETION_RING, XDP_UMEM_FILL_RING, XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING,
+    sockaddr_xdp, xdp_desc, xdp_mmap_offsets, xdp_mmap_offsets_v1, xdp_options, xdp_ring_offset,
 };
 use xsk_core::ring::{Consumer, Mapped, Producer};
 
 use crate::backend::{Backend, BackendExt, Handle, InterfaceInfo, Mapping, OwnedHandle, retry};
-use crate::config::{BindFlags, Interface, LibxdpFlags, SocketConfig};
+use crate::config::{BindFlags, Interface, LibxdpFlags, MIN_TX_BUDGET, SocketConfig};
 use crate::diagnose::{self, BindContext};
 use crate::error::{Diagnosis, Error, Step, errno};
 use crate::program::{self, MapSlot, ProgramRef};
@@ -152,6 +152,11 @@ fn check(request: &Request<'_>) -> Result<(), Error> {
     }
     if tx {
         config.tx_queue_size().check("TX")?;
+        let (budget, entries) = (config.tx_budget(), config.tx_queue_size().get());
+        if let Some(budget) = budget.filter(|budget| !(MIN_TX_BUDGET..=entries).contains(budget)) {
+            let error = Error::new(Step::CheckConfig, Diagnosis::TxBudget { entries });
+            return Err(error.value(format!("a TX budget of {budget}")));
+        }
     }
     let bind = *config.bind_flags();
     if bind.contains(BindFlags::XDP_COPY | BindFlags::XDP_ZEROCOPY) {
@@ -212,6 +217,9 @@ fn bind(
             let made = backend.set_option(socket.get(), option, &size);
             made.map_err(|e| diagnose::create_ring(name, size, e))?;
         }
+    }
+    if let Some(budget) = config.tx_budget().filter(|_| tx) {
+        set_tx_budget(backend, socket.get(), budget)?;
     }
     let (offsets, has_flags) = offsets(backend, socket.get())?;
     // Before binding: Linux up to 6.1 maps no rings of a bound socket (net/xdp/xsk.c:xsk_mmap).
@@ -285,6 +293,17 @@ fn bind(
     }
     let pool_rings = rings.fill.is_some();
     Ok(Bound { socket, rings, offsets, has_flags, pool_rings })
+}
+
+/// Before Linux 6.17 there is no such option, and nothing to be done about it.
+fn set_tx_budget(backend: &Arc<dyn Backend>, socket: Handle, budget: u32) -> Result<(), Error> {
+    match backend.set_option(socket, XDP_MAX_TX_SKB_BUDGET, &budget) {
+        Err(error) if error.raw_os_error() != Some(errno::ENOPROTOOPT) => {
+            let value = format!("{budget} descriptors");
+            Err(Error::new(Step::TxBudget, Diagnosis::Unknown).value(value).source(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Puts frames on a fill ring that nobody has taken yet. Its producing half then starts behind them.

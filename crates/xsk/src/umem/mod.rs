@@ -27,6 +27,9 @@ pub use crate::queue::{CompQueue, FillQueue};
 ///
 /// Clones share the same memory. Any number of sockets on any interfaces and queues may use it. It is unmapped when the last
 /// clone and the last queue of its sockets are gone.
+///
+/// It is this process's: a child that is forked finds zeros of its own in its place (of huge pages it shares the memory), while
+/// it shares the rings. A program that becomes a daemon by forking does that before it makes one.
 #[derive(Clone)]
 pub struct Umem {
     inner: Arc<Inner>,

@@ -83,10 +83,11 @@ impl Backend for Linux {
 
     fn mmap_memory(&self, len: usize, pages: PageSize) -> io::Result<Mapping> {
         let huge = match pages {
-            PageSize::Normal => 0,
+            PageSize::Normal => return sys::own_memory(len),
             PageSize::Huge2M => libc::MAP_HUGETLB | libc::MAP_HUGE_2MB,
             PageSize::Huge1G => libc::MAP_HUGETLB | libc::MAP_HUGE_1GB,
         };
+        // Shared with a child: of reserved pages a child cannot be given zeros (mm/madvise.c:madvise_vma_behavior).
         sys::map(len, libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_POPULATE | huge, -1, 0)
     }
 

@@ -42,6 +42,25 @@ pub(super) fn map(len: usize, flags: libc::c_int, fd: RawFd, offset: libc::off_t
     Ok(unsafe { Mapping::from_raw_parts(start, len, Box::new(unmap)) })
 }
 
+/// Zeroed memory that this process keeps to itself, in pages as large as the kernel sees fit.
+///
+/// A child that is forked finds zeros of its own there. So it cannot write into this process's frames, and its fork cannot
+/// make this process's next write go to another page than the one that the kernel has pinned (`mm/memory.c:copy_present_page`
+/// prevents that only since Linux 5.12).
+pub(super) fn own_memory(len: usize) -> io::Result<Mapping> {
+    // Not populated: XDP_UMEM_REG does that, and packets through pages that it has populated are faster by some percent
+    // (docs/performance.md).
+    let mapping = map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)?;
+    let advise = |advice| {
+        // SAFETY: the pages of the mapping, to which nobody has a pointer yet; neither advice changes what is in them.
+        check(unsafe { libc::madvise(mapping.as_ptr().as_ptr().cast(), len, advice) })
+    };
+    advise(libc::MADV_WIPEONFORK)?;
+    // A kernel built without huge pages refuses it.
+    let _ = advise(libc::MADV_HUGEPAGE);
+    Ok(mapping)
+}
+
 pub(super) fn monotonic() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes one timespec. CLOCK_MONOTONIC always exists.

@@ -1,0 +1,75 @@
+//! How much a wakeup sends.
+
+use xsk::error::{Diagnosis, Step};
+use xsk::port::PortConfig;
+use xsk::{Batch, Pool, Port};
+use xsk_core::errno::ENOMEM;
+use xsk_sim::fault::{Call, FaultRule};
+use xsk_sim::{DeviceConfig, Profile, SimKernel};
+
+use crate::kit::{pool, world};
+
+/// Sends 64 packets at once, and says how many wakeups that took.
+fn wakeups(pool: &Pool, interface: &str, config: PortConfig) -> u64 {
+    let mut port = Port::open(pool, interface, 0, config).unwrap();
+    let mut batch = Batch::new();
+    assert_eq!(port.packets(&mut batch), 64);
+    batch.iter_mut().for_each(|packet| packet.extend_from_slice(&[7; 60]).unwrap());
+    assert_eq!(port.send(&mut batch).unwrap(), 64);
+    assert_eq!(port.flush().unwrap(), 0);
+    port.stats().unwrap().tx_wakeups
+}
+
+fn config() -> PortConfig {
+    PortConfig::default().fill_level(16)
+}
+
+#[test]
+fn a_batch_takes_one_wakeup_where_the_kernel_can_be_told() {
+    let (kernel, _a, _b) = world(1);
+    let pool_of = |kernel: &SimKernel| pool(kernel, 256);
+    let now = pool_of(&kernel);
+    assert_eq!(wakeups(&now, "a", config()), 1);
+    assert_eq!(wakeups(&now, "a", config().tx_budget(32)), 2);
+    assert_eq!(wakeups(&now, "a", config().tx_budget(2048)), 1);
+    let old = SimKernel::with_profile(3, Profile::LINUX_6_12);
+    old.veth("a", "b", &DeviceConfig::default()).unwrap();
+    for config in [config(), config().tx_budget(2048)] {
+        assert_eq!(wakeups(&pool_of(&old), "a", config), 2);
+    }
+}
+
+#[test]
+fn small_rings_have_the_kernels_budget() {
+    let (kernel, _a, _b) = world(1);
+    let pool = pool(&kernel, 256);
+    for entries in [1, 16, 32] {
+        Port::open(&pool, "a", 0, config().tx_ring(entries)).unwrap();
+    }
+}
+
+#[test]
+fn budgets_that_cannot_be_are_refused() {
+    let (kernel, _a, _b) = world(1);
+    let pool = pool(&kernel, 256);
+    for (entries, budget) in [(64, 31), (64, 65), (64, 0), (16, 16), (16, 32), (2048, u32::MAX)] {
+        let error = Port::open(&pool, "a", 0, config().tx_ring(entries).tx_budget(budget)).unwrap_err();
+        assert_eq!(error.step(), Step::CheckConfig);
+        assert_eq!(*error.diagnosis(), Diagnosis::TxBudget { entries });
+        let text = error.to_string();
+        assert!(text.contains(&format!("a TX budget of {budget}")) && text.contains("32"), "{text}");
+    }
+    for budget in [32, 64] {
+        Port::open(&pool, "a", 0, config().tx_ring(64).tx_budget(budget)).unwrap();
+    }
+}
+
+#[test]
+fn a_kernel_that_fails_at_it_is_reported() {
+    let (kernel, _a, _b) = world(1);
+    let pool = pool(&kernel, 256);
+    // After the four rings.
+    let _full = kernel.fault(FaultRule::errno(Call::SetSockOpt, ENOMEM).nth(5));
+    let error = Port::open(&pool, "a", 0, config()).unwrap_err();
+    assert_eq!((error.step(), error.errno()), (Step::TxBudget, Some(ENOMEM)));
+}
