@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use xsk::error::{Diagnosis, Error};
+use xsk::error::{Diagnosis, Error, Step};
 
 /// What `--help` says of exit codes; here, beside their numbers.
 pub(crate) const EXIT_CODES: &str = "\
@@ -53,7 +53,7 @@ impl Failure {
     }
 
     /// While packets were moving.
-    pub(crate) fn running(error: &io::Error) -> Self {
+    pub(crate) fn running(error: &impl fmt::Display) -> Self {
         Self::told(Kind::Running, error.to_string())
     }
 
@@ -93,6 +93,7 @@ impl Failure {
             Diagnosis::MtuTooLargeForProgram { .. } => "; here: --multi-buffer or --skb",
             Diagnosis::FrameTooSmall { .. } => "; here: --frame-size 4096, --multi-buffer or --copy",
             Diagnosis::HugePages { .. } => "; or leave --huge-pages out",
+            _ if error.step() == Step::BusyPoll => "; or leave --busy-poll out",
             _ => "",
         };
         Self::told(kind, format!("{error}{hint}"))

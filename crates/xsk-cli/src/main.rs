@@ -1,10 +1,9 @@
 //! `xsk`: AF_XDP at work. Forward, drop, flood and ping packets between user space and the driver.
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 mod cli;
 mod commands;
-#[allow(unsafe_code)]
 mod datapath;
 mod demo;
 mod failure;

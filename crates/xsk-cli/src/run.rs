@@ -1,6 +1,5 @@
 //! What all running commands share: when to end, when to report, when to sleep, and the summary.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -107,7 +106,7 @@ impl<'a> Run<'a> {
         }
         if now >= self.next_check {
             self.next_check = now + CHECK;
-            datapath.check().map_err(|e| Failure::running(&e))?;
+            datapath.check()?;
         }
         if now >= self.next_report {
             // Skips seconds rather than reporting late ones in a row.
@@ -120,13 +119,13 @@ impl<'a> Run<'a> {
             let wake =
                 [Some(self.next_report), Some(self.next_check), self.end, timer].into_iter().flatten().min();
             let limit = wake.map_or(CHECK, |wake| wake.saturating_duration_since(now));
-            datapath.wait(limit).map_err(|e| Failure::running(&e))?;
+            datapath.wait(limit)?;
         }
         Ok(Turn::Go)
     }
 
     /// Reports the last second's traffic.
-    pub(crate) fn report(&mut self, datapath: &Datapath) -> Result<(), Failure> {
+    pub(crate) fn report(&mut self, datapath: &mut Datapath) -> Result<(), Failure> {
         let sample = datapath.sample();
         let now = Instant::now();
         let seconds = (now - self.last_report).as_secs_f64();
@@ -147,7 +146,7 @@ impl<'a> Run<'a> {
 }
 
 impl Outcome {
-    /// Waits for what is being sent, and looks where everything is.
+    /// Waits for what is being sent, closes the ports, and looks where everything is.
     pub(crate) fn new(
         datapath: &mut Datapath,
         elapsed: Duration,
@@ -155,9 +154,11 @@ impl Outcome {
         result: Result<(), Failure>,
     ) -> Self {
         datapath.drain(DRAIN);
-        let names = (0..datapath.ports()).map(|port| datapath.port_name(port));
-        let ports = names.zip(datapath.sample()).map(|(name, sample)| Named { name, sample }).collect();
-        let account = datapath.account();
+        let samples = datapath.sample().into_iter().enumerate();
+        let ports = samples
+            .map(|(port, sample)| Named { name: datapath.port_name(port).to_owned(), sample })
+            .collect();
+        let account = datapath.close();
         let lost = || Failure::running_text("frames were lost; this is a bug in xsk");
         let failure = result.err().or_else(|| (!account.whole).then(lost));
         Self { ports, elapsed, account, directions, failure }
@@ -185,9 +186,4 @@ impl Outcome {
         }
         self.failure.map_or(Ok(()), Err)
     }
-}
-
-/// An error from the data path, while packets moved.
-pub(crate) fn running(error: io::Error) -> Failure {
-    Failure::running(&error)
 }

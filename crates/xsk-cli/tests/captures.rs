@@ -103,7 +103,7 @@ fn what_is_lost_is_counted() {
     let capture = &summary["capture"];
     assert_eq!((&capture["read"], &capture["written"]), (&6.into(), &3.into()), "{summary}");
     assert_eq!((&capture["too_short"], &capture["cut_off"]), (&1.into(), &1.into()), "{summary}");
-    assert_eq!(summary["ports"][0]["drops"]["no_frame"], 1, "{summary}");
+    assert_eq!(summary["ports"][0]["drops"]["too_long"], 1, "{summary}");
     assert_eq!(summary["ports"][1]["drops"]["tx_refused"], 1, "{summary}");
     let lens: Vec<_> = dir.read("out.pcap").iter().map(|packet| packet.data.len()).collect();
     assert_eq!(lens, [60, 60, 14]);

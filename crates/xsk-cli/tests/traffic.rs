@@ -159,7 +159,7 @@ fn without_multi_buffer_a_long_packet_is_a_counted_drop() {
     tap.send(&frame(pair.b.mac(), pair.a.mac(), 9000)).unwrap();
     tap.send(&frame(pair.b.mac(), pair.a.mac(), 60)).unwrap();
     let summary = sink.wait().summary();
-    assert_eq!(summary["total"]["drops"]["no_frame"], 1, "{summary}");
+    assert_eq!(summary["total"]["drops"]["too_long"], 1, "{summary}");
     run(&ns, &["drop", "b", "--native"]).failed(3, &["MTU 9000", "--multi-buffer or --skb"]);
 }
 

@@ -4,11 +4,11 @@ use serde_json::json;
 
 use super::{describe, queues};
 use crate::cli::Drop;
-use crate::datapath::{Datapath, Need, Request, Verdict};
+use crate::datapath::{Datapath, Need, Request};
 use crate::failure::Failure;
 use crate::report::traffic::Directions;
 use crate::report::{Output, Watch};
-use crate::run::{Outcome, Run, Turn, running};
+use crate::run::{Outcome, Run, Turn};
 use crate::stop::Stop;
 
 pub(crate) fn command(options: &Drop, stop: &Stop) -> Result<(), Failure> {
@@ -35,7 +35,7 @@ fn drop_all(run: &mut Run<'_>, datapath: &mut Datapath, count: Option<u64>) -> R
     loop {
         let mut moved = 0;
         for port in 0..datapath.ports() {
-            moved += datapath.burst(port, |_| Verdict::Drop).map_err(running)?;
+            moved += datapath.receive(port, |_| ())?;
         }
         left = left.saturating_sub(moved as u64);
         if left == 0 {

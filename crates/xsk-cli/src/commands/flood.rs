@@ -12,11 +12,13 @@ use crate::packet::{ETHERNET_HEADER, Mac, UDP_HEADERS, Udp, write_raw, write_udp
 use crate::report::format::grouped;
 use crate::report::traffic::Directions;
 use crate::report::{Output, Watch};
-use crate::run::{Outcome, Run, Turn, running};
+use crate::run::{Outcome, Run, Turn};
 use crate::stop::Stop;
 
 /// Of an interface that has none, as `lo`.
 const NO_MAC: Mac = [0; 6];
+/// Frames that are made beforehand at most.
+const MOST_FLOWS: u16 = 4096;
 /// What a VLAN tag may add to the largest frame.
 const TAG: usize = 4;
 
@@ -34,7 +36,7 @@ pub(crate) fn run(options: &Flood, stop: &Stop, watch: &mut dyn Watch) -> Result
     let targets = std::slice::from_ref(&options.target);
     let (mut datapath, ranges) = Request { targets, need: Need::Send, options: &options.sockets }.open()?;
     check_room(size, &datapath)?;
-    write_frames(&mut datapath, frames, info.mac.unwrap_or(NO_MAC));
+    let frames = make_frames(frames, info.mac.unwrap_or(NO_MAC));
 
     let (name, mode) = describe(&datapath, &options.target, &ranges[0]);
     let text = format!(
@@ -48,7 +50,7 @@ pub(crate) fn run(options: &Flood, stop: &Stop, watch: &mut dyn Watch) -> Result
     let mut run = Run::start(&datapath, &options.run, directions, stop, watch, (&text, value))?;
     let batch = options.sockets.batch as usize;
     let pace = Pace { rate: options.rate, start: run.started(), sent: 0, batch: batch as u64 };
-    let result = flood(&mut run, &mut datapath, size, batch, pace, options.run.count);
+    let result = flood(&mut run, &mut datapath, &frames, batch, pace, options.run.count);
     Ok(run.finish(&mut datapath, result))
 }
 
@@ -76,20 +78,22 @@ pub(super) fn check_room(size: usize, datapath: &Datapath) -> Result<(), Failure
     Ok(())
 }
 
-/// Every frame is written once: afterwards only descriptors move.
-fn write_frames(datapath: &mut Datapath, options: &FrameOptions, own_mac: Mac) {
+/// What is sent, in turn: a frame for each flow.
+fn make_frames(options: &FrameOptions, own_mac: Mac) -> Vec<Vec<u8>> {
     let (dst, src) = (options.dst_mac, options.src_mac.unwrap_or(own_mac));
-    datapath.prepare(|index, bytes| {
-        let Some(frame) = bytes.get_mut(..options.size) else { return };
+    let make = |flow: u16| {
+        let mut frame = vec![0; options.size];
         if options.udp {
-            let flow = (index % usize::from(options.flows)) as u16;
             let src_port = options.src_port.wrapping_add(flow);
             let udp = Udp { src: (options.src_ip, src_port), dst: (options.dst_ip, options.dst_port) };
-            write_udp(frame, dst, src, udp);
+            write_udp(&mut frame, dst, src, udp);
         } else {
-            write_raw(frame, dst, src);
+            write_raw(&mut frame, dst, src);
         }
-    });
+        frame
+    };
+    // More would not fit into a processor's cache, and few receivers have more queues.
+    (0..options.flows.min(MOST_FLOWS)).map(make).collect()
 }
 
 /// How many frames are due.
@@ -123,13 +127,14 @@ impl Pace {
 fn flood(
     run: &mut Run<'_>,
     datapath: &mut Datapath,
-    size: usize,
+    frames: &[Vec<u8>],
     batch: usize,
     mut pace: Pace,
     count: Option<u64>,
 ) -> Result<(), Failure> {
     let mut left = count.unwrap_or(u64::MAX);
     let mut port = 0;
+    let mut frames = frames.iter().cycle();
     loop {
         let mut moved = false;
         // All queues once, beginning with the next one: at low rates they take turns.
@@ -139,7 +144,10 @@ fn flood(
             if want == 0 {
                 break;
             }
-            let sent = datapath.send(port, want, |_| size).map_err(running)?;
+            let sent = datapath.send(port, want, |packet| {
+                // There is room for it: `check_room`.
+                let _ = frames.next().map(|frame| packet.extend_from_slice(frame));
+            })?;
             port = (port + 1) % datapath.ports();
             pace.sent += sent as u64;
             left -= sent as u64;

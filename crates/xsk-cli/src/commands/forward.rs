@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::packet::{Mac, swap_macs};
 use crate::report::traffic::Directions;
 use crate::report::{Output, Watch};
-use crate::run::{Outcome, Run, Turn, running};
+use crate::run::{Outcome, Run, Turn};
 use crate::stop::Stop;
 use crate::values::{Side, Target};
 
@@ -88,14 +88,12 @@ fn forward(
     loop {
         let mut moved = 0;
         for (from, &to) in routes.iter().enumerate() {
-            moved += datapath
-                .burst(from, |frame| {
-                    if let Some(own_mac) = reflect {
-                        swap_macs(frame, own_mac);
-                    }
-                    Verdict::Send(to)
-                })
-                .map_err(running)?;
+            moved += datapath.forward(from, to, |packet| {
+                if let Some(own_mac) = reflect {
+                    swap_macs(packet, own_mac);
+                }
+                Verdict::Send
+            })?;
         }
         left = left.saturating_sub(moved as u64);
         if left == 0 {

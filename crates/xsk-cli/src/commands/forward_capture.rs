@@ -18,7 +18,7 @@ use crate::packet::ETHERNET_HEADER;
 use crate::report::format::grouped;
 use crate::report::traffic::Directions;
 use crate::report::{Output, Watch};
-use crate::run::{Outcome, running};
+use crate::run::Outcome;
 use crate::stop::Stop;
 use crate::values::Target;
 
@@ -111,7 +111,7 @@ impl Wires {
         let targets = [IN, OUT].map(|name| Target { name: name.to_owned(), queue: None });
         let backend = kernel.backend();
         let request = Request { targets: &targets, need: Need::Both, options: sockets };
-        let (datapath, _) = request.open_on(&backend)?;
+        let (mut datapath, _) = request.open_on(&backend)?;
         // Two fill rings; and they are topped up when a quarter is missing.
         let most = (datapath.account().receiving / 4).clamp(1, sockets.batch.into()) as usize;
         let start = kernel.time();
@@ -121,7 +121,7 @@ impl Wires {
     /// That every packet and every frame is where the counters say.
     fn check(&self, outcome: &Outcome, counts: &Counts) -> Result<(), Failure> {
         let [input, output] = [0, 1].map(|port| &outcome.ports[port].sample);
-        let lost = input.drops.no_frame + input.drops.rx_ring_full;
+        let lost = input.drops.no_frame + input.drops.too_long + input.drops.rx_ring_full;
         let sent = output.tx.packets + output.drops.tx_full + output.drops.tx_refused;
         if counts.read != counts.too_short + input.rx.packets + lost
             || input.rx.packets != sent
@@ -234,7 +234,7 @@ impl Replay<'_> {
         loop {
             let mut moved = 0;
             for (from, to) in [(0, 1), (1, 0)] {
-                moved += self.wires.datapath.burst(from, |_| Verdict::Send(to)).map_err(running)?;
+                moved += self.wires.datapath.forward(from, to, |_| Verdict::Send)?;
             }
             while let Some((moment, data)) = self.wires.output.sent_at() {
                 let since = moment.saturating_sub(self.wires.start);

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use super::describe;
 use super::flood::{check_room, check_size};
 use crate::cli::Ping;
-use crate::datapath::{Datapath, Need, Request, Verdict, backend, interface};
+use crate::datapath::{Datapath, Need, Request, backend, interface};
 use crate::failure::Failure;
 use crate::packet::{Mac, PING_LEN, PingStamp, read_ping, write_ping};
 use crate::report::format::{grouped, nanoseconds};
 use crate::report::table::Table;
 use crate::report::traffic::Directions;
 use crate::report::{Output, Watch};
-use crate::run::{Outcome, Run, Turn, running};
+use crate::run::{Outcome, Run, Turn};
 use crate::stop::Stop;
 
 /// Requests that wait for a reply at most.
@@ -180,13 +180,12 @@ impl Pinger<'_> {
             let mut moved = false;
             for port in 0..datapath.ports() {
                 let trips = &mut *self.trips;
-                let received = datapath.burst(port, |frame| {
-                    if let Some(stamp) = read_ping(frame) {
+                let received = datapath.receive(port, |packet| {
+                    if let Some(stamp) = read_ping(packet) {
                         trips.reply(stamp, Instant::now());
                     }
-                    Verdict::Drop
-                });
-                moved |= received.map_err(running)? > 0;
+                })?;
+                moved |= received > 0;
             }
             let now = Instant::now();
             self.trips.settle(now);
@@ -217,12 +216,13 @@ impl Pinger<'_> {
         let stamp = PingStamp { run: trips.run, sequence: trips.sent };
         // Before it is sent: in copy mode the reply may be there when the call returns.
         trips.waiting.push_back(Some(now));
-        let sent = datapath.send(port, 1, |frame| {
-            let Some(frame) = frame.get_mut(..options.size) else { return 0 };
-            write_ping(frame, options.dst_mac, *own_mac, stamp);
-            frame.len()
-        });
-        let sent = sent.map_err(running)? > 0;
+        let sent = datapath.send(port, 1, |packet| {
+            // There is room for it: `check_room`.
+            if packet.resize(options.size).is_ok() {
+                write_ping(packet, options.dst_mac, *own_mac, stamp);
+            }
+        })?;
+        let sent = sent > 0;
         if sent {
             trips.sent += 1;
         } else {

@@ -1,21 +1,18 @@
 //! Opening ports: which queues, how large the rings, how many frames.
 
 use std::ffi::CString;
-use std::io;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
-use xsk::Socket as Opener;
-use xsk::backend::{Backend, InterfaceInfo, default_backend};
-use xsk::config::{BindFlags, Interface, QueueSize, SocketConfig, UmemConfig, XdpFlags};
+use xsk::backend::{Backend, Handle, InterfaceInfo, default_backend};
+use xsk::config::XdpFlags;
 use xsk::error::{Diagnosis, errno};
-use xsk::socket::Fd;
+use xsk::port::{BusyPoll, Mode, Policy, PortError, PortRx, PortTx};
+use xsk::{Batch, Pool, PoolConfig, Port, PortConfig};
 
-use super::pool::Pool;
-use super::receiver::Receiver;
-use super::sender::Sender;
-use super::{Datapath, Port, Socket};
+use super::{Datapath, Receiver, Sender, Traffic};
 use crate::cli::SocketOptions;
 use crate::failure::Failure;
 use crate::values::Target;
@@ -39,11 +36,6 @@ const LARGEST_RING: u32 = 2048;
 /// Frames of all ports together, if not told otherwise and each has enough.
 const FRAMES: u32 = 64 << 10;
 const FEWEST_FRAMES_OF_A_PORT: u32 = 8;
-
-const SOL_SOCKET: i32 = 1;
-const SO_BUSY_POLL: i32 = 46;
-const SO_PREFER_BUSY_POLL: i32 = 69;
-const SO_BUSY_POLL_BUDGET: i32 = 70;
 
 /// The kernel that everything here runs on.
 pub(crate) fn backend() -> Arc<dyn Backend> {
@@ -93,10 +85,15 @@ impl Request<'_> {
             }
             ranges.push(first..queues.len());
         }
-        let datapath = match self.open_queues(backend, &queues, self.bind_flags()) {
+        let wanted = match self.options {
+            SocketOptions { copy: true, .. } => Some(Mode::Copy),
+            SocketOptions { zero_copy: true, .. } => Some(Mode::ZeroCopy),
+            _ => None,
+        };
+        let datapath = match self.open_queues(backend, &queues, wanted) {
             // The kernel chose zero copy for an interface, and another one has none.
             Err(OpenError::NoZeroCopy(_)) if !self.options.zero_copy => {
-                self.open_queues(backend, &queues, self.bind_flags() | BindFlags::XDP_COPY)
+                self.open_queues(backend, &queues, Some(Mode::Copy))
             }
             other => other,
         };
@@ -105,63 +102,93 @@ impl Request<'_> {
         })
     }
 
-    fn bind_flags(&self) -> BindFlags {
-        let options = self.options;
-        let mut flags = BindFlags::empty();
-        flags.set(BindFlags::XDP_USE_NEED_WAKEUP, !options.no_need_wakeup);
-        flags.set(BindFlags::XDP_COPY, options.copy);
-        flags.set(BindFlags::XDP_ZEROCOPY, options.zero_copy);
-        flags.set(BindFlags::XDP_USE_SG, options.multi_buffer);
-        flags
-    }
-
+    /// `mode`: that of all ports; without one, the kernel chooses.
     fn open_queues(
         &self,
         backend: &Arc<dyn Backend>,
         queues: &[(String, u32)],
-        bind_flags: BindFlags,
+        mode: Option<Mode>,
     ) -> Result<Datapath, OpenError> {
         let options = self.options;
         let sizes = self.sizes(queues.len())?;
-        let ring = QueueSize::new(sizes.ring).map_err(|e| Failure::usage(e.to_string()))?;
-        let umem = UmemConfig::builder()
-            .frame_size(options.frame_size)
-            .fill_queue_size(ring)
-            .comp_queue_size(ring)
-            .build()
-            .map_err(|e| Failure::usage(e.to_string()))?;
-        let mut pool =
-            Pool::new(backend, umem, sizes.frames, options.pages()).map_err(|e| Failure::of(&e))?;
-        let mut xdp_flags = XdpFlags::empty();
-        xdp_flags.set(XdpFlags::XDP_FLAGS_SKB_MODE, options.skb);
-        xdp_flags.set(XdpFlags::XDP_FLAGS_DRV_MODE, options.native);
-        let config = SocketConfig::builder()
-            .rx_queue_size(ring)
-            .tx_queue_size(ring)
-            .xdp_flags(xdp_flags)
-            .bind_flags(bind_flags)
-            .build();
-        let mut ports = Vec::new();
-        let mut mode = Vec::new();
+        let pool = PoolConfig::default()
+            .frames(sizes.frames)
+            .frame_size(options.frame_size.get())
+            .pages(options.pages());
+        let pool = Pool::new_in(Arc::clone(backend), pool).map_err(|e| Failure::of(&e))?;
+        let config = self.config(mode, sizes.ring);
+        let batch = options.batch as usize;
+        let mut datapath = Datapath {
+            receivers: Vec::new(),
+            senders: Vec::new(),
+            names: Vec::new(),
+            modes: Vec::new(),
+            sockets: Vec::new(),
+            pool,
+            batch,
+            busy_poll: options.busy_poll.is_some(),
+            outbox: Batch::with_capacity(batch),
+            polls: Vec::new(),
+            idle: 0,
+        };
         for (name, queue) in queues {
-            let mut port = self.open_port(&pool, config, name, *queue, sizes.ring)?;
-            if let Some(budget) = options.busy_poll {
-                port.socket
-                    .busy_poll(budget, options.batch)
-                    .map_err(|(option, e)| busy_poll_refused(&port, option, &e))?;
-            }
-            if let Some(receiver) = &mut port.receiver {
-                receiver.refill(&mut pool, 1).map_err(|e| Failure::running(&e))?;
-            }
+            let (mode, socket) =
+                self.open_port(&mut datapath, name, *queue, config).map_err(|error| OpenError::of(&error))?;
             let attached = interface(backend, name)?.program.map(|program| program.mode.to_string());
-            let copy = if port.socket.zero_copy { "zero copy" } else { "copy" };
-            mode.push(format!("{}, {copy}", attached.as_deref().unwrap_or("no program")));
-            ports.push(port);
+            let copy = if mode == Mode::ZeroCopy { "zero copy" } else { "copy" };
+            datapath.modes.push(format!("{}, {copy}", attached.as_deref().unwrap_or("no program")));
+            datapath.names.push(format!("{name}:{queue}"));
+            datapath.sockets.push(socket);
         }
-        let (batch, busy_poll) = (options.batch as usize, options.busy_poll.is_some());
-        let batch = batch.min(sizes.ring as usize);
-        let (hand, touched, polls) = Default::default();
-        Ok(Datapath { ports, pool, mode, batch, busy_poll, hand, touched, polls, idle: 0 })
+        Ok(datapath)
+    }
+
+    fn config(&self, mode: Option<Mode>, ring: u32) -> PortConfig {
+        let options = self.options;
+        let mut flags = XdpFlags::empty();
+        flags.set(XdpFlags::XDP_FLAGS_SKB_MODE, options.skb);
+        flags.set(XdpFlags::XDP_FLAGS_DRV_MODE, options.native);
+        let policy = match options.busy_poll {
+            Some(microseconds) => {
+                let time = Duration::from_micros(microseconds.into());
+                BusyPoll::default().time(time).budget(options.batch as u16).into()
+            }
+            None if options.no_need_wakeup => Policy::Interrupt,
+            None => Policy::NeedWakeup,
+        };
+        let config = PortConfig::default().rx_ring(ring).tx_ring(ring).fill_ring(ring).completion_ring(ring);
+        let config = config.policy(policy).xdp_flags(flags).multi_buffer(options.multi_buffer);
+        let config = if self.need == Need::Send { config } else { config.fill_level(ring) };
+        mode.map_or(config, |mode| config.mode(mode))
+    }
+
+    fn open_port(
+        &self,
+        datapath: &mut Datapath,
+        name: &str,
+        queue: u32,
+        config: PortConfig,
+    ) -> Result<(Mode, Handle), PortError> {
+        let Datapath { pool, receivers, senders, .. } = datapath;
+        let mut receive = |port: PortRx| {
+            let opened = (port.mode(), port.fd().handle());
+            receivers.push(Receiver { port, received: Traffic::default() });
+            opened
+        };
+        let mut send = |port: PortTx| {
+            let opened = (port.mode(), port.fd().handle());
+            senders.push(Sender { port, submitted: Traffic::default(), full: 0 });
+            opened
+        };
+        Ok(match self.need {
+            Need::Both => {
+                let (rx, tx) = Port::open(pool, name, queue, config)?.split();
+                send(tx);
+                receive(rx)
+            }
+            Need::Receive => receive(PortRx::open(pool, name, queue, config)?),
+            Need::Send => send(PortTx::open(pool, name, queue, config)?),
+        })
     }
 
     /// Rings and frames, such that no port can take so many frames that another one runs dry.
@@ -179,62 +206,14 @@ impl Request<'_> {
             )));
         }
         let ring = (1 << (each / halves).ilog2()).min(LARGEST_RING);
-        let frames = self.options.frames.or(NonZeroU32::new(each.saturating_mul(ports)));
-        Ok(Sizes { ring, frames: frames.unwrap_or(NonZeroU32::MIN) })
-    }
-
-    fn open_port(
-        &self,
-        pool: &Pool,
-        config: SocketConfig,
-        name: &str,
-        queue: u32,
-        ring: u32,
-    ) -> Result<Port, OpenError> {
-        let interface: Interface =
-            name.parse().map_err(|_| Failure::usage("an interface name has no zero byte"))?;
-        let (umem, backend) = (pool.umem(), pool.backend());
-        let no_rings =
-            || Failure::cannot_run(format!("{name}:{queue} came without fill and completion ring"));
-        let socket_of = |fd: &Fd| Socket {
-            backend: Arc::clone(backend),
-            handle: fd.handle(),
-            zero_copy: fd.is_zero_copy().unwrap_or(false),
-        };
-        let (socket, receiver, sender) = match self.need {
-            Need::Both => {
-                // SAFETY: this module hands each frame over once (see there), and uses no map of its own.
-                let opened = unsafe { Opener::new(config, umem, &interface, queue) };
-                let (tx, rx, rings) = opened.map_err(|e| OpenError::of(&e))?;
-                let (fill, completion) = rings.ok_or_else(no_rings)?;
-                let socket = socket_of(rx.fd());
-                let sender = Sender::new(tx, completion, socket.clone(), ring);
-                (socket, Some(Receiver::new(rx, fill, ring)), Some(sender))
-            }
-            Need::Receive => {
-                // SAFETY: as above.
-                let opened = unsafe { Opener::rx_only(config, umem, &interface, queue) };
-                let (rx, rings) = opened.map_err(|e| OpenError::of(&e))?;
-                let (fill, _) = rings.ok_or_else(no_rings)?;
-                (socket_of(rx.fd()), Some(Receiver::new(rx, fill, ring)), None)
-            }
-            Need::Send => {
-                // SAFETY: as above.
-                let opened = unsafe { Opener::tx_only(config, umem, &interface, queue) };
-                let (tx, rings) = opened.map_err(|e| OpenError::of(&e))?;
-                let (_, completion) = rings.ok_or_else(no_rings)?;
-                let socket = socket_of(tx.fd());
-                let sender = Sender::new(tx, completion, socket.clone(), ring);
-                (socket, None, Some(sender))
-            }
-        };
-        Ok(Port { name: name.into(), queue, socket, receiver, sender })
+        let frames = self.options.frames.map_or(each.saturating_mul(ports), NonZeroU32::get);
+        Ok(Sizes { ring, frames })
     }
 }
 
 struct Sizes {
     ring: u32,
-    frames: NonZeroU32,
+    frames: u32,
 }
 
 enum OpenError {
@@ -243,7 +222,7 @@ enum OpenError {
 }
 
 impl OpenError {
-    fn of(error: &xsk::error::Error) -> Self {
+    fn of(error: &PortError) -> Self {
         let failure = Failure::of(error);
         match error.diagnosis() {
             Diagnosis::NoZeroCopy { .. } => Self::NoZeroCopy(failure),
@@ -256,34 +235,4 @@ impl From<Failure> for OpenError {
     fn from(failure: Failure) -> Self {
         Self::Other(failure)
     }
-}
-
-impl Socket {
-    /// Has the device polled by our own calls, for up to `budget` packets each, instead of by interrupts.
-    fn busy_poll(&self, microseconds: u32, budget: u32) -> Result<(), (&'static str, io::Error)> {
-        for (name, option, value) in [
-            ("SO_PREFER_BUSY_POLL", SO_PREFER_BUSY_POLL, 1),
-            ("SO_BUSY_POLL", SO_BUSY_POLL, microseconds),
-            ("SO_BUSY_POLL_BUDGET", SO_BUSY_POLL_BUDGET, budget),
-        ] {
-            let set = self.backend.setsockopt(self.handle, SOL_SOCKET, option, &value.to_ne_bytes());
-            set.map_err(|error| (name, error))?;
-        }
-        Ok(())
-    }
-}
-
-fn busy_poll_refused(port: &Port, option: &str, error: &io::Error) -> Failure {
-    let why = match error.raw_os_error() {
-        Some(errno::EPERM) => "this needs CAP_NET_ADMIN",
-        Some(errno::ENOPROTOOPT) => "this needs Linux 5.11",
-        Some(errno::EINVAL) => "the value is too large",
-        _ => "the kernel refused",
-    };
-    let errno =
-        error.raw_os_error().map_or_else(|| error.to_string(), |errno| errno::describe(errno).to_string());
-    Failure::cannot_run(format!(
-        "cannot busy-poll {}:{}: {option}: {why} ({errno}); leave --busy-poll out",
-        port.name, port.queue
-    ))
 }

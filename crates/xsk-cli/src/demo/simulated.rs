@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use hdrhistogram::Histogram;
+use xsk::Packet;
 use xsk::backend::Backend;
 use xsk_sim::{DeviceConfig, SimKernel};
 
@@ -17,7 +18,7 @@ use crate::report::Output;
 use crate::report::format::{grouped, nanoseconds};
 use crate::report::table::BOLD;
 use crate::report::traffic::{Directions, drops_line, frames, table_lines};
-use crate::run::{Outcome, running};
+use crate::run::Outcome;
 use crate::stop::Stop;
 use crate::values::Target;
 
@@ -113,20 +114,22 @@ impl Network {
     }
 
     fn flood(&mut self, stop: &Stop) -> Result<(), Failure> {
-        self.sender.prepare(|_, bytes| write_raw(&mut bytes[..FRAME], RECEIVER, SENDER));
+        let mut frame = [0; FRAME];
+        write_raw(&mut frame, RECEIVER, SENDER);
         let mut left = PACKETS - PINGS;
         while left > 0 && !stop.is_asked() {
             let count = self.batch.min(usize::try_from(left).unwrap_or(usize::MAX));
-            left -= self.sender.send(0, count, |_| FRAME).map_err(running)? as u64;
+            let write = |packet: &mut Packet| _ = packet.extend_from_slice(&frame);
+            left -= self.sender.send(0, count, write)? as u64;
             self.forward()?;
-            self.receiver.burst(0, |_| Verdict::Drop).map_err(running)?;
+            self.receiver.receive(0, |_| ())?;
         }
         Ok(())
     }
 
     fn forward(&mut self) -> Result<(), Failure> {
         for (from, to) in [(0, 1), (1, 0)] {
-            self.forwarder.burst(from, |_| Verdict::Send(to)).map_err(running)?;
+            self.forwarder.forward(from, to, |_| Verdict::Send)?;
         }
         Ok(())
     }
@@ -141,25 +144,19 @@ impl Network {
             }
             let stamp = PingStamp { run: 0, sequence };
             let sent = self.backend.now();
-            let write = |bytes: &mut [u8]| {
-                write_ping(&mut bytes[..PING_LEN], RECEIVER, SENDER, stamp);
-                PING_LEN
-            };
-            self.sender.send(0, 1, write).map_err(running)?;
+            let mut ping = [0; PING_LEN];
+            write_ping(&mut ping, RECEIVER, SENDER, stamp);
+            self.sender.send(0, 1, |packet| _ = packet.extend_from_slice(&ping))?;
             let mut is_back = false;
             for _ in 0..TURNS {
                 self.forward()?;
-                let reflect = |frame: &mut [u8]| {
-                    swap_macs(frame, None);
-                    Verdict::Send(0)
+                let reflect = |packet: &mut Packet| {
+                    swap_macs(packet, None);
+                    Verdict::Send
                 };
-                self.receiver.burst(0, reflect).map_err(running)?;
+                self.receiver.forward(0, 0, reflect)?;
                 self.forward()?;
-                let look = |frame: &mut [u8]| {
-                    is_back |= read_ping(frame) == Some(stamp);
-                    Verdict::Drop
-                };
-                self.sender.burst(0, look).map_err(running)?;
+                self.sender.receive(0, |packet| is_back |= read_ping(packet) == Some(stamp))?;
                 if is_back {
                     break;
                 }

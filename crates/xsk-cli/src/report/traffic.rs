@@ -23,9 +23,10 @@ pub(crate) struct Directions {
 }
 
 /// Causes of loss, in words, with their names in JSON.
-fn causes(drops: &Drops) -> [(&'static str, &'static str, u64); 5] {
+fn causes(drops: &Drops) -> [(&'static str, &'static str, u64); 6] {
     [
-        ("no free frame or too long", "no_frame", drops.no_frame),
+        ("no free frame", "no_frame", drops.no_frame),
+        ("too long for a frame", "too_long", drops.too_long),
         ("RX ring full", "rx_ring_full", drops.rx_ring_full),
         ("TX full", "tx_full", drops.tx_full),
         ("refused by the driver", "tx_refused", drops.tx_refused),
@@ -41,6 +42,7 @@ fn sum(ports: &[PortSample]) -> PortSample {
             total.bytes += part.bytes;
         }
         sum.drops.no_frame += drops.no_frame;
+        sum.drops.too_long += drops.too_long;
         sum.drops.rx_ring_full += drops.rx_ring_full;
         sum.drops.tx_full += drops.tx_full;
         sum.drops.tx_refused += drops.tx_refused;
@@ -161,12 +163,12 @@ pub(crate) fn drops_line(ports: &[Named]) -> Option<String> {
 
 /// Where the frames are, in one line.
 pub(crate) fn frames(account: &Account) -> String {
-    let Account { total, pool, receiving, sending, whole } = *account;
+    let Account { total, free, receiving, sending, whole } = *account;
     let verdict = if whole { "none lost" } else { "SOME LOST" };
     format!(
         "frames: {} = {} free + {} to receive into + {} being sent, {verdict}",
         grouped(total),
-        grouped(pool),
+        grouped(free),
         grouped(receiving),
         grouped(sending)
     )
@@ -185,7 +187,7 @@ fn sample_json(sample: &PortSample) -> Value {
 /// What happened, as JSON.
 pub(crate) fn summary_json(ports: &[Named], elapsed: Duration, account: &Account) -> Value {
     let total_sample = total(ports);
-    let Account { total, pool, receiving, sending, whole } = *account;
+    let Account { total, free, receiving, sending, whole } = *account;
     let ports: Vec<_> = ports
         .iter()
         .map(|Named { name, sample }| {
@@ -199,7 +201,7 @@ pub(crate) fn summary_json(ports: &[Named], elapsed: Duration, account: &Account
         "seconds": elapsed.as_secs_f64(),
         "ports": ports,
         "total": sample_json(&total_sample),
-        "frames": { "total": total, "free": pool, "receiving": receiving, "sending": sending, "whole": whole },
+        "frames": { "total": total, "free": free, "receiving": receiving, "sending": sending, "whole": whole },
     })
 }
 
@@ -223,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_lost_frame_is_shouted() {
-        let account = Account { total: 8, pool: 7, ..Default::default() };
+        let account = Account { total: 8, free: 7, ..Default::default() };
         assert!(frames(&account).ends_with("SOME LOST"));
     }
 }

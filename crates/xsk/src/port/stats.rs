@@ -18,7 +18,7 @@ use crate::queue::{Shared, XdpStatistics};
 /// | no frame on the fill ring; RX ring full; longer than a frame; a descriptor that cannot be right | [`losses`](Self::losses), here |
 /// | no program, or another one; another queue; interface down, or without carrier | [`Port::obstacles`](super::Port::obstacles) |
 /// | the card had no room; the program dropped it, or led it to a socket of another queue | [`Port::interface_counters`](super::Port::interface_counters), where the driver counts it |
-/// | on sending: longer than the device takes; no carrier | [`Port::interface_counters`](super::Port::interface_counters): `tx_dropped` |
+/// | on sending: longer than the device takes; no carrier | [`tx_dropped`](Self::tx_dropped), in copy mode; [`Port::interface_counters`](super::Port::interface_counters) |
 /// | on sending: not yet done | [`tx_waiting`](Self::tx_waiting) and [`unfinished`](Self::unfinished) |
 ///
 /// In SKB mode Linux counts nowhere what an XDP program dropped, or could not redirect.
@@ -42,6 +42,9 @@ pub struct PortStats {
     pub too_long: u64,
     /// Packets dropped because the RX ring was full (Linux 5.9; 0 before).
     pub rx_ring_full: u64,
+    /// Packets that the driver dropped while a wakeup sent them (copy mode): they were longer than the device takes, its own
+    /// queue was full, or it has no carrier (`net/xdp/xsk.c:__xsk_generic_xmit`).
+    pub tx_dropped: u64,
     /// TX descriptors that the kernel refused. None of a port should be.
     pub tx_refused: u64,
     /// Timestamps that were thrown away, as nobody took them: see [`Port::tx_timestamp`](super::Port::tx_timestamp).
@@ -66,6 +69,8 @@ pub enum Loss {
     TooLong,
     /// [`PortStats::rx_ring_full`].
     RxRingFull,
+    /// [`PortStats::tx_dropped`].
+    TxDropped,
     /// [`PortStats::tx_refused`].
     TxRefused,
     /// [`PortStats::violations`].
@@ -81,6 +86,9 @@ impl fmt::Display for Loss {
             }
             Self::TooLong => "longer than a frame: larger frames, a lower MTU, or PortConfig::multi_buffer",
             Self::RxRingFull => "the RX ring was full: receive more often, or make it larger",
+            Self::TxDropped => {
+                "the driver dropped it on sending: longer than it takes, its queue full, or no carrier"
+            }
             Self::TxRefused => "the kernel refused a TX descriptor",
             Self::Violation => "the kernel published a descriptor that could not be right",
         })
@@ -100,6 +108,7 @@ impl PortStats {
             no_frame: counted(self.no_frame, earlier.no_frame),
             too_long: counted(self.too_long, earlier.too_long),
             rx_ring_full: counted(self.rx_ring_full, earlier.rx_ring_full),
+            tx_dropped: counted(self.tx_dropped, earlier.tx_dropped),
             tx_refused: counted(self.tx_refused, earlier.tx_refused),
             timestamps_lost: counted(self.timestamps_lost, earlier.timestamps_lost),
             ..*self
@@ -112,6 +121,7 @@ impl PortStats {
             (Loss::NoFrame, self.no_frame),
             (Loss::TooLong, self.too_long),
             (Loss::RxRingFull, self.rx_ring_full),
+            (Loss::TxDropped, self.tx_dropped),
             (Loss::TxRefused, self.tx_refused),
             (Loss::Violation, self.violations),
         ];
@@ -155,6 +165,7 @@ pub(super) fn snapshot(
         stats.tx_refused = kernel.tx_refused;
         stats.sent = tx.sent;
         stats.timestamps_lost = tx.timestamps.lost();
+        stats.tx_dropped = tx.dropped;
         stats.tx_wakeups = tx.wakeups;
         stats.violations += tx.trouble.violations;
         stats.tx_waiting = tx.ring.outstanding().unwrap_or(0);

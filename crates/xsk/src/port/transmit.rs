@@ -35,6 +35,8 @@ pub(super) struct TxSide {
     /// What packets may ask for.
     offloads: TxOffloads,
     pub(super) timestamps: Timestamps,
+    /// Packets that the driver dropped.
+    pub(super) dropped: u64,
 }
 
 /// In the place of an address that was not the kernel's to give back. It is the start of no frame.
@@ -96,6 +98,7 @@ impl TxSide {
             sent: 0,
             outstanding: 0,
             wakeups: 0,
+            dropped: 0,
         }
     }
 
@@ -320,8 +323,9 @@ impl TxSide {
     fn wake(&mut self, mut left: u32) {
         for _ in 0..2 + left / MIN_TX_BUDGET {
             self.wakeups += 1;
-            if let Err(error) = self.shared.wake_tx() {
-                return self.trouble.defer(error);
+            match self.shared.wake_tx() {
+                Ok(dropped) => self.dropped += u64::from(dropped),
+                Err(error) => return self.trouble.defer(error),
             }
             match self.ring.outstanding() {
                 Ok(now) if now > 0 && now < left => left = now,

@@ -113,14 +113,16 @@ impl Shared {
         }
     }
 
-    /// Makes the kernel transmit. What the next wakeup can mend is no error (`net/xdp/xsk.c:__xsk_sendmsg`).
-    pub(crate) fn wake_tx(&self) -> Result<(), Error> {
+    /// Makes the kernel transmit. What the next wakeup can mend is no error (`net/xdp/xsk.c:__xsk_sendmsg`). Returns whether
+    /// the driver dropped a packet, with which the kernel ends a pass.
+    pub(crate) fn wake_tx(&self) -> Result<bool, Error> {
         match self.backend().sendto(self.handle()) {
             Err(error) => match error.raw_os_error() {
-                Some(errno::ENOBUFS | errno::EAGAIN | errno::EBUSY | errno::ENETDOWN) => Ok(()),
+                Some(errno::EBUSY) => Ok(true),
+                Some(errno::ENOBUFS | errno::EAGAIN | errno::ENETDOWN) => Ok(false),
                 _ => Err(self.call_error(Step::Wakeup, error)),
             },
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(false),
         }
     }
 

@@ -121,7 +121,7 @@ impl TxQueue {
     /// now (ENOBUFS, EAGAIN, EBUSY, ENETDOWN) is none.
     pub fn wakeup(&self) -> io::Result<()> {
         self.deferred.report()?;
-        self.shared.wake_tx().map_err(io::Error::from)
+        self.shared.wake_tx().map(drop).map_err(io::Error::from)
     }
 
     /// Whether the kernel has to be woken up to see what was put on the queue. In copy mode always, and always before
