@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
@@ -10,7 +11,9 @@ use xsk::backend::PageSize;
 use xsk::config::FrameSize;
 
 use crate::failure::EXIT_CODES;
-use crate::values::{Side, Target, duration, frame_size, frames, mac, quantity, side, target};
+use crate::values::{
+    Side, Target, duration, frame_size, frames, mac, quantity, side, snap_length, speed, target,
+};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().bold())
@@ -25,12 +28,24 @@ Examples:
   xsk forward eth1 eth2          forward between two interfaces, all queues
   xsk drop eth1:0 --duration 10  receive and drop on queue 0 for 10 seconds
   xsk flood eth1 --rate 1M       send a million frames per second
+  xsk capture eth1 in.pcap       what eth1 receives, to a file
+  xsk replay in.pcap eth1        and out again, as fast as it came
   xsk ping eth1 --count 1000     latency against `xsk forward IF` at the other end";
 
 const FORWARD_EXAMPLES: &str = "\
 xsk forward eth1 eth2 --native
   xsk forward eth1 --skb   # reflector for `xsk ping`
   xsk forward sim:in.pcap sim:out.pcap";
+
+const CAPTURE_EXAMPLES: &str = "\
+xsk capture eth1 in.pcap --count 1000
+  xsk capture eth1:0 - --snap-length 128 | tcpdump -r -
+  xsk capture eth1 passing.pcapng --wire eth2";
+
+const REPLAY_EXAMPLES: &str = "\
+xsk replay in.pcap eth1
+  xsk replay in.pcap eth1 --multiplier 10 --loop 100
+  xsk replay in.pcap eth1:2 --topspeed";
 
 const TAKES: &str = "\
 While it runs, the packets that the interface receives on these queues come here and not to the network stack: not on
@@ -39,7 +54,7 @@ the interface you are logged in by. Afterwards the XDP program is detached and a
 const TARGET: &str = "\
 IF is an interface (all its queues) or interface:queue, as in eth1 or eth1:0. Rates count Ethernet frames without FCS.";
 
-/// AF_XDP at work: forward, drop, flood and ping packets between user space and the driver.
+/// AF_XDP at work: forward, drop, flood, ping, capture and replay packets between user space and the driver.
 ///
 /// Without a command it runs a demonstration: real packets over private veth pairs, or, where that is not possible, on a
 /// simulated kernel.
@@ -80,6 +95,26 @@ pub(crate) enum Command {
     #[command(after_help = example("xsk ping eth1 --count 10k --interval 1ms\n  xsk ping eth1 --busy-poll"),
         after_long_help = example_long("xsk ping eth1 --count 10k --interval 1ms\n  xsk ping eth1 --busy-poll"))]
     Ping(Ping),
+    /// Write what an interface receives to a file (pcap; pcapng if its name ends so; `-` for standard output).
+    ///
+    /// Other than tcpdump's, this capture takes the packets: the network stack does not get them, and XDP cannot give
+    /// them to both. To watch traffic that goes on, let it pass through: --wire forwards between the interface and another
+    /// one, both ways, and captures what passes. What the interface itself sends is not captured. Times are those of
+    /// the moment when the packets are taken from the ring.
+    ///
+    /// With sim:FILE for the interface, that capture comes in on a simulated kernel, without privilege.
+    #[command(verbatim_doc_comment, after_help = example(CAPTURE_EXAMPLES),
+        after_long_help = example_long(CAPTURE_EXAMPLES))]
+    Capture(Capture),
+    /// Send the packets of a file (pcap or pcapng of Ethernet) from an interface, with the gaps that they have there.
+    ///
+    /// From queue 0 if none is named, so that their order stays. What is too long for the interface is left out and
+    /// counted. The interface's own traffic goes on.
+    ///
+    /// With sim:FILE for the interface, they are sent on a simulated kernel, and what comes out is written to that file.
+    #[command(verbatim_doc_comment, after_help = example(REPLAY_EXAMPLES),
+        after_long_help = example_long(REPLAY_EXAMPLES))]
+    Replay(Replay),
     /// Show an interface's queues, driver, XDP program and abilities, and what is missing to run.
     #[command(after_help = "Exit code 0 if AF_XDP can run here (on the interface, if one is named), else 3.")]
     Info(Info),
@@ -184,6 +219,49 @@ pub(crate) struct Ping {
     /// Bytes of a frame: Ethernet header included, without the 4 bytes of FCS.
     #[arg(long, value_name = "BYTES", default_value_t = 60)]
     pub(crate) size: usize,
+    #[command(flatten)]
+    pub(crate) sockets: SocketOptions,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Capture {
+    /// The interface; or a capture to read: sim:FILE.
+    #[arg(value_name = "IF", value_parser = side)]
+    pub(crate) from: Side,
+    /// The file to write, or `-`; what it held is lost. --count packets are written exactly.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Forward between the interface and this one, and capture what passes, both ways.
+    #[arg(long, value_name = "IF2", value_parser = target)]
+    pub(crate) wire: Option<Target>,
+    /// Bytes of each packet that are written at most. [default: all]
+    #[arg(long, value_name = "BYTES", value_parser = snap_length)]
+    pub(crate) snap_length: Option<usize>,
+    #[command(flatten)]
+    pub(crate) sockets: SocketOptions,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// The file to read.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The interface; or a capture to write: sim:FILE.
+    #[arg(value_name = "IF", value_parser = side)]
+    pub(crate) to: Side,
+    /// So many times as fast as it was captured.
+    #[arg(long, value_name = "X", value_parser = speed, default_value = "1")]
+    pub(crate) multiplier: f64,
+    /// As fast as it goes, without the gaps.
+    #[arg(long, conflicts_with = "multiplier")]
+    pub(crate) topspeed: bool,
+    /// Replay it so many times, one after the other; 0: until it is stopped.
+    #[arg(long = "loop", value_name = "N", default_value_t = 1)]
+    pub(crate) rounds: u64,
     #[command(flatten)]
     pub(crate) sockets: SocketOptions,
     #[command(flatten)]

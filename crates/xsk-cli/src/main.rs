@@ -1,4 +1,4 @@
-//! `xsk`: AF_XDP at work. Forward, drop, flood and ping packets between user space and the driver.
+//! `xsk`: AF_XDP at work. Forward, drop, flood, ping, capture and replay packets between user space and the driver.
 
 #![forbid(unsafe_code)]
 
@@ -49,6 +49,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Some(Command::Drop(options)) => commands::drop::command(options, &stop),
         Some(Command::Flood(options)) => commands::flood::command(options, &stop),
         Some(Command::Ping(options)) => commands::ping::command(options, &stop),
+        Some(Command::Capture(options)) => commands::capture::command(options, &stop),
+        Some(Command::Replay(options)) => commands::replay::command(options, &stop),
         Some(Command::Info(options)) => commands::info::command(options),
     }
 }
@@ -59,7 +61,9 @@ impl Command {
             Self::Forward(cli::Forward { run, .. })
             | Self::Drop(cli::Drop { run, .. })
             | Self::Flood(cli::Flood { run, .. })
-            | Self::Ping(cli::Ping { run, .. }) => run.json,
+            | Self::Ping(cli::Ping { run, .. })
+            | Self::Capture(cli::Capture { run, .. })
+            | Self::Replay(cli::Replay { run, .. }) => run.json,
             Self::Info(info) => info.json,
         }
     }

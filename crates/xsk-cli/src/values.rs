@@ -13,7 +13,7 @@ pub(crate) struct Target {
     pub(crate) queue: Option<u32>,
 }
 
-/// An end of `forward`: an interface, or the file of a simulated one.
+/// An end of `forward`, `capture` or `replay`: an interface, or the file of a simulated one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Side {
     Interface(Target),
@@ -97,6 +97,18 @@ pub(crate) fn quantity(text: &str) -> Result<u64, String> {
     if (1.0..1e18).contains(&value) { Ok(value as u64) } else { Err(wrong()) }
 }
 
+/// A number of bytes that is not 0.
+pub(crate) fn snap_length(text: &str) -> Result<usize, String> {
+    let wrong = || format!("expected a number of bytes, at least 1, got `{text}`");
+    text.parse().ok().filter(|bytes| *bytes > 0).ok_or_else(wrong)
+}
+
+/// A factor from a thousandth to a million.
+pub(crate) fn speed(text: &str) -> Result<f64, String> {
+    let wrong = || format!("expected a factor from 0.001 to 1000000, got `{text}`");
+    text.parse().ok().filter(|factor| (1e-3..=1e6).contains(factor)).ok_or_else(wrong)
+}
+
 /// `02:00:00:00:00:01`.
 pub(crate) fn mac(text: &str) -> Result<[u8; 6], String> {
     let wrong = || format!("expected an Ethernet address like 02:00:00:00:00:01, got `{text}`");
@@ -155,6 +167,16 @@ mod tests {
         for bad in ["", "0", "k", "-1", "0.0001k", "1.5", "1e30G", "NaNk", "inf", "é"] {
             assert!(quantity(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn factors_and_lengths() {
+        assert_eq!((speed("0.5"), speed("10")), (Ok(0.5), Ok(10.0)));
+        for bad in ["", "0", "-1", "NaN", "inf", "1e7", "x"] {
+            assert!(speed(bad).is_err(), "{bad}");
+        }
+        assert_eq!(snap_length("96"), Ok(96));
+        assert!(snap_length("0").is_err() && snap_length("-1").is_err());
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn interface_side(side: &Side) -> Result<Target, Failure> {
     }
 }
 
-fn check_distinct(a: &Target, b: &Target) -> Result<(), Failure> {
+pub(super) fn check_distinct(a: &Target, b: &Target) -> Result<(), Failure> {
     let overlap = a.queue.is_none() || b.queue.is_none() || a.queue == b.queue;
     if a.name == b.name && overlap {
         let name = &a.name;
@@ -67,7 +67,7 @@ fn check_distinct(a: &Target, b: &Target) -> Result<(), Failure> {
 
 /// For each port, the one that its packets leave by: queue i of one side goes to queue i of the other, modulo that one's
 /// number of queues.
-fn routes(ranges: &[Range<usize>]) -> Vec<usize> {
+pub(super) fn routes(ranges: &[Range<usize>]) -> Vec<usize> {
     let mut routes = Vec::new();
     for (side, range) in ranges.iter().enumerate() {
         let other = &ranges[(side + 1) % ranges.len()];

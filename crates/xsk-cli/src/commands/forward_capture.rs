@@ -1,16 +1,16 @@
 //! `xsk forward sim:IN sim:OUT`: from one capture to another, through a simulated kernel.
 
-use std::fs::{self, File};
-use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use xsk::backend::Backend;
-use xsk_sim::capture::{CaptureError, CaptureReader, CaptureWriter, CapturedPacket, Format};
-use xsk_sim::{DeviceConfig, SimDevice, SimKernel};
+use xsk_sim::capture::{CaptureError, CapturedPacket};
+use xsk_sim::{SimDevice, SimKernel};
 
+use super::files;
+use super::simulated::{self, LONGEST};
 use crate::cli::Forward;
 use crate::datapath::{Datapath, Need, Request, Verdict};
 use crate::failure::Failure;
@@ -25,27 +25,13 @@ use crate::values::Target;
 /// The names of the two cards.
 const IN: &str = "in";
 const OUT: &str = "out";
-/// The largest MTU with which a program runs in a driver, packets of one frame each; and without such limits.
-const NATIVE_MTU: u32 = 3506;
-const MTU: u32 = 65_535;
-/// A packet is never longer than this after the first one: a capture that says so is broken.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 pub(crate) fn command(options: &Forward, from: &Path, to: &Path, stop: &Stop) -> Result<(), Failure> {
-    let cannot = |what: &str, path: &Path, e: &CaptureError| {
-        Failure::cannot_run(format!("cannot {what} {}: {e}", path.display()))
-    };
-    let input = File::open(from).map_err(|e| cannot("read", from, &e.into()))?;
-    let reader = CaptureReader::new(BufReader::new(input)).map_err(|e| cannot("read", from, &e))?;
-    if is_same(from, to) {
-        return Err(Failure::usage(format!("{} is both: reading it would be its end", to.display())));
-    }
+    let reader = files::open(from)?;
+    files::check_distinct(from, to)?;
     let mut wires = Wires::open(options)?;
     // Nothing is overwritten before all else is well.
-    let file = File::create(to).map_err(|e| cannot("write", to, &e.into()))?;
-    let pcapng = to.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("pcapng"));
-    let format = if pcapng { Format::PcapNg } else { Format::Pcap };
-    let writer = CaptureWriter::new(BufWriter::new(file), format).map_err(|e| cannot("write", to, &e))?;
+    let writer = files::create(to)?;
 
     let mut output = Output::of(&options.run);
     let mode = wires.datapath.mode(0);
@@ -56,13 +42,12 @@ pub(crate) fn command(options: &Forward, from: &Path, to: &Path, stop: &Stop) ->
     let start = Instant::now();
     let mut counts = Counts::default();
     let mut replay = Replay { wires: &mut wires, writer, epoch: None, waiting: 0, counts: &mut counts };
-    let result = replay.run(options, reader, stop).map_err(|failure| match failure {
-        Ended::Read(e) => Failure::running_text(format!("cannot go on reading {}: {e}", from.display())),
-        Ended::Write(e) => Failure::running_text(format!("cannot write {}: {e}", to.display())),
+    let result = replay.run(options, reader, stop).map_err(|ended| match ended {
+        Ended::Read(e) => files::reading(from, &e),
+        Ended::Write(e) => files::writing(to, &e),
         Ended::Failed(failure) => failure,
     });
-    let finished = replay.writer.finish().map(drop);
-    let finished = finished.map_err(|e| Failure::running_text(format!("cannot write {}: {e}", to.display())));
+    let finished = replay.writer.finish().map(drop).map_err(|e| files::writing(to, &e));
     let directions = Directions { rx: true, tx: true };
     let result = result.and(finished);
     let mut outcome = Outcome::new(&mut wires.datapath, start.elapsed(), directions, result);
@@ -70,20 +55,6 @@ pub(crate) fn command(options: &Forward, from: &Path, to: &Path, stop: &Stop) ->
         outcome.failure = wires.check(&outcome, &counts).err();
     }
     outcome.print(&mut output, &counts.lines(), &[("capture", counts.json())])
-}
-
-/// Whether writing `to` would destroy `from`.
-fn is_same(from: &Path, to: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let id = |path| fs::metadata(path).ok().map(|data| (data.dev(), data.ino(), data.is_file()));
-        id(from).is_some_and(|(_, _, file)| file) && id(from) == id(to)
-    }
-    #[cfg(not(unix))]
-    {
-        fs::canonicalize(from).is_ok_and(|from| fs::canonicalize(to).is_ok_and(|to| from == to))
-    }
 }
 
 /// A simulated kernel with two cards, and a port on each.
@@ -101,13 +72,11 @@ struct Wires {
 
 impl Wires {
     fn open(options: &Forward) -> Result<Self, Failure> {
-        let cannot = |e| Failure::cannot_run(format!("cannot make a simulated card: {e}"));
         let kernel = SimKernel::new(0);
         let sockets = &options.sockets;
-        let mtu = if sockets.skb || sockets.multi_buffer { MTU } else { NATIVE_MTU };
-        let config = DeviceConfig::default().mtu(mtu);
-        let input = kernel.card(IN, &config).map_err(cannot)?;
-        let output = kernel.card(OUT, &config).map_err(cannot)?;
+        let config = simulated::config(sockets);
+        let input = kernel.card(IN, &config).map_err(simulated::cannot)?;
+        let output = kernel.card(OUT, &config).map_err(simulated::cannot)?;
         let targets = [IN, OUT].map(|name| Target { name: name.to_owned(), queue: None });
         let backend = kernel.backend();
         let request = Request { targets: &targets, need: Need::Both, options: sockets };
@@ -175,7 +144,7 @@ impl From<Failure> for Ended {
 
 struct Replay<'a> {
     wires: &'a mut Wires,
-    writer: CaptureWriter<BufWriter<File>>,
+    writer: files::Writer,
     /// The time of the first packet.
     epoch: Option<Duration>,
     /// Packets that came in and were not looked at.

@@ -1,11 +1,15 @@
 //! One file for each command.
 
+pub(crate) mod capture;
 pub(crate) mod drop;
+mod files;
 pub(crate) mod flood;
 pub(crate) mod forward;
 mod forward_capture;
 pub(crate) mod info;
 pub(crate) mod ping;
+pub(crate) mod replay;
+mod simulated;
 
 use std::ops::Range;
 

@@ -20,9 +20,10 @@ pub(crate) trait Watch {
     fn live(&mut self, text: &str, value: Value) -> io::Result<()>;
 }
 
-/// Standard output: lines, a line that is written over, or JSON.
+/// Standard output, or standard error beside it: lines, a line that is written over, or JSON.
 pub(crate) struct Output {
-    stdout: AutoStream<io::Stdout>,
+    stream: AutoStream<Box<dyn Write>>,
+    beside: bool,
     terminal: bool,
     json: bool,
     verbose: bool,
@@ -32,8 +33,16 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(json: bool, verbose: bool) -> Self {
-        let terminal = io::stdout().is_terminal();
-        Self { stdout: AutoStream::auto(io::stdout()), terminal, json, verbose, on_live_line: false }
+        let (terminal, choice) = (io::stdout().is_terminal(), AutoStream::choice(&io::stdout()));
+        let stream = AutoStream::new(Box::new(io::stdout()) as Box<dyn Write>, choice);
+        Self { stream, beside: false, terminal, json, verbose, on_live_line: false }
+    }
+
+    /// On standard error, as standard output is for something else.
+    pub(crate) fn beside(options: &RunOptions) -> Self {
+        let (terminal, choice) = (io::stderr().is_terminal(), AutoStream::choice(&io::stderr()));
+        let stream = AutoStream::new(Box::new(io::stderr()) as Box<dyn Write>, choice);
+        Self { stream, beside: true, terminal, ..Self::of(options) }
     }
 
     pub(crate) fn of(options: &RunOptions) -> Self {
@@ -67,20 +76,24 @@ impl Output {
 
     fn write_line(&mut self, text: &str) -> io::Result<()> {
         self.erase()?;
-        writeln!(self.stdout, "{text}")?;
-        self.stdout.flush()
+        writeln!(self.stream, "{text}")?;
+        self.stream.flush()
     }
 
     fn write_over(&mut self, text: &str) -> io::Result<()> {
         self.erase()?;
         self.on_live_line = true;
-        write!(self.stdout, "{text}")?;
-        self.stdout.flush()
+        write!(self.stream, "{text}")?;
+        self.stream.flush()
     }
 
     /// Erases a live line. Past the stream, which swallows this as well where colours are not wanted.
     fn erase(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.on_live_line) { io::stdout().write_all(b"\r\x1b[K") } else { Ok(()) }
+        if !std::mem::take(&mut self.on_live_line) {
+            return Ok(());
+        }
+        let erase = b"\r\x1b[K";
+        if self.beside { io::stderr().write_all(erase) } else { io::stdout().write_all(erase) }
     }
 }
 

@@ -1,13 +1,16 @@
 //! Runs the tool in namespaces.
 #![allow(dead_code, unreachable_pub)] // each test file uses a part
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use xsk_sim::capture::{CaptureReader, CaptureWriter, CapturedPacket, Format};
 use xsk_veth::{Child, Namespace, VethPair};
 
 /// Far longer than anything takes here, so that only a hang reaches it.
@@ -142,6 +145,44 @@ impl Done {
         for words in words {
             assert!(self.err.contains(words), "no `{words}` in: {}", self.err);
         }
+    }
+}
+
+/// A directory that goes with the test.
+pub struct Dir(PathBuf);
+
+impl Dir {
+    pub fn new(name: &str) -> Self {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    pub fn path(&self, file: &str) -> String {
+        self.0.join(file).display().to_string()
+    }
+
+    pub fn sim(&self, file: &str) -> String {
+        format!("sim:{}", self.0.join(file).display())
+    }
+
+    pub fn read(&self, file: &str) -> Vec<CapturedPacket> {
+        let bytes = fs::read(self.0.join(file)).unwrap();
+        CaptureReader::new(&bytes[..]).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    pub fn write(&self, file: &str, packets: &[CapturedPacket]) -> Vec<u8> {
+        let mut writer = CaptureWriter::new(Vec::new(), Format::Pcap).unwrap();
+        packets.iter().for_each(|packet| writer.write(packet).unwrap());
+        let bytes = writer.finish().unwrap();
+        fs::write(self.0.join(file), &bytes).unwrap();
+        bytes
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

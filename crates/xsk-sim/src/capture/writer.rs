@@ -106,6 +106,14 @@ impl<W: Write> CaptureWriter<W> {
         self.packets
     }
 
+    /// Hands over what was written so far, for who reads along.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn flush(&mut self) -> Result<(), CaptureError> {
+        Ok(self.output.flush()?)
+    }
+
     /// Flushes what was written, and gives the output back.
     ///
     /// # Errors
