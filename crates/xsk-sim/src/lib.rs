@@ -42,7 +42,7 @@
 //!
 //! # What is not Linux
 //!
-//! * Zero copy is written from the kernel's source and not measured: see below.
+//! * Zero copy is one driver's way of it, where drivers differ: see below.
 //! * A ring has at most [`MAX_CAPACITY`](xsk_core::ring::MAX_CAPACITY) entries, more are `ENOMEM`.
 //! * Memory of a UMEM is one mapping of this kernel, or was [adopted](SimKernel::adopt); Linux takes any.
 //! * Options of level `SOL_SOCKET` that mean nothing to AF_XDP are an [`Unsupported`] error.
@@ -59,8 +59,11 @@
 //!
 //! # Zero copy
 //!
-//! Cards have it on request ([`DeviceConfig::zero_copy`]). veth has none, so none of these rules was compared with Linux; they
-//! are from the source of Linux 6.18, and the same in every [`Profile`]. **All are unmeasured**:
+//! Cards have it on request ([`DeviceConfig::zero_copy`]). These rules are from the source of Linux 6.18 and its Intel drivers,
+//! and the same in every [`Profile`]. Those that `docs/semantics.md` has in section 15 hold on Linux 6.18.15 and 7.3.4 with
+//! virtio_net, in virtual machines (`ci/zero-copy`), but for what it says of single drivers and versions. **Not measured** are
+//! those on packets of several buffers, for which it takes a driver with such packets, on limits of the MTU while a socket is
+//! bound, on page crossings, and on lengths that a device refuses:
 //!
 //! * Without `XDP_COPY` and `XDP_ZEROCOPY`, a bind takes it where it can and copies elsewhere. `XDP_ZEROCOPY` is `EOPNOTSUPP`
 //!   on devices without, and with `XDP_USE_SG` on those with one buffer for a packet; `EINVAL` if an MTU and 26 bytes do not

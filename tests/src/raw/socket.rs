@@ -148,6 +148,7 @@ impl RawSocket {
         let link = self.kernel.link_create(program, world.index(end), world.mode()).expect("a link");
         self.kernel.xskmap_update(map, 0, self.handle).expect("a slot");
         self.kept.extend([map, program, link]);
+        world.ready();
     }
 
     /// Takes away what [`attach`](Self::attach) put there.
@@ -207,7 +208,16 @@ impl RawSocket {
 
     /// The errno of binding.
     pub fn bind(&self, world: &dyn World, setup: &Setup) -> i32 {
-        self.bind_to(world.index(setup.end), setup.queue, setup.bind_flags, 0)
+        // What is to be copied in other worlds is not in one of zero copy.
+        let flags = match setup.bind_flags & XDP_COPY {
+            0 => setup.bind_flags,
+            _ => setup.bind_flags & !XDP_COPY | world.bind_mode(),
+        };
+        let errno = self.bind_to(world.index(setup.end), setup.queue, flags, 0);
+        if errno == 0 {
+            world.ready();
+        }
+        errno
     }
 
     pub fn bind_to(&self, ifindex: u32, queue: u32, flags: u16, shared: u32) -> i32 {

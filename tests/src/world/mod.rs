@@ -3,6 +3,8 @@
 //! A test body takes a [`World`] and nothing else. [`Arm::run`] makes one and runs a body in it.
 
 #[cfg(target_os = "linux")]
+mod cards;
+#[cfg(target_os = "linux")]
 mod program;
 mod sim;
 #[cfg(target_os = "linux")]
@@ -17,7 +19,10 @@ use std::sync::Arc;
 
 use xsk::backend::{Backend, Capabilities, Handle};
 use xsk::config::XdpFlags;
+use xsk_core::abi::{XDP_COPY, XDP_ZEROCOPY};
 
+#[cfg(target_os = "linux")]
+pub use cards::CardsWorld;
 pub use sim::SimWorld;
 #[cfg(target_os = "linux")]
 pub use veth::VethWorld;
@@ -33,10 +38,14 @@ pub enum Arm {
     VethSkb,
     /// Linux, programs in native mode.
     VethNative,
+    /// The simulated kernel with two cards that have zero copy.
+    SimZeroCopy,
+    /// Linux with two cards that have zero copy.
+    Cards,
 }
 
 impl Arm {
-    /// All of them.
+    /// Those with a veth pair, in copy mode.
     pub const ALL: [Self; 4] = [Self::SimSkb, Self::SimNative, Self::VethSkb, Self::VethNative];
 
     /// As a column of a table.
@@ -46,18 +55,27 @@ impl Arm {
             Self::SimNative => "SimKernel, native",
             Self::VethSkb => "Linux veth, SKB",
             Self::VethNative => "Linux veth, native",
+            Self::SimZeroCopy => "SimKernel, zero copy",
+            Self::Cards => "Linux cards, zero copy",
         }
     }
 
     /// Whether it needs the real kernel.
     pub fn is_linux(self) -> bool {
-        matches!(self, Self::VethSkb | Self::VethNative)
+        matches!(self, Self::VethSkb | Self::VethNative | Self::Cards)
+    }
+
+    /// Whether it is of zero copy.
+    pub fn is_zero_copy(self) -> bool {
+        matches!(self, Self::SimZeroCopy | Self::Cards)
     }
 
     fn mode(self) -> XdpFlags {
         match self {
             Self::SimSkb | Self::VethSkb => XdpFlags::XDP_FLAGS_SKB_MODE,
-            Self::SimNative | Self::VethNative => XdpFlags::XDP_FLAGS_DRV_MODE,
+            Self::SimNative | Self::VethNative | Self::SimZeroCopy | Self::Cards => {
+                XdpFlags::XDP_FLAGS_DRV_MODE
+            }
         }
     }
 
@@ -68,10 +86,17 @@ impl Arm {
     /// the simulated kernel.
     pub fn run(self, shape: &Shape, body: impl FnOnce(&dyn World) + Send) {
         if !self.is_linux() {
-            let world = SimWorld::new(self.mode(), shape);
+            let world = match self {
+                Self::SimZeroCopy => SimWorld::cards(shape),
+                _ => SimWorld::new(self.mode(), shape),
+            };
             body(&world);
             world.check();
             return;
+        }
+        #[cfg(target_os = "linux")]
+        if self == Self::Cards {
+            return CardsWorld::run(shape, |world| body(world));
         }
         #[cfg(target_os = "linux")]
         VethWorld::run(self.mode(), shape, |world| body(world));
@@ -152,6 +177,9 @@ pub const XDP_PASS: u32 = 2;
 /// `XDP_TX`.
 pub const XDP_TX: u32 = 3;
 
+/// From here on zero copy completes descriptors that the kernel refuses.
+const COMPLETES_BAD: [u32; 3] = [7, 2, 0];
+
 /// A kernel with a veth pair.
 pub trait World: Debug {
     /// The kernel.
@@ -159,6 +187,27 @@ pub trait World: Debug {
 
     /// How programs are attached.
     fn mode(&self) -> XdpFlags;
+
+    /// Whether the ends are cards in zero-copy mode.
+    fn zero_copy(&self) -> bool {
+        false
+    }
+
+    /// The bind flag of the mode that this world is of.
+    fn bind_mode(&self) -> u16 {
+        if self.zero_copy() { XDP_ZEROCOPY } else { XDP_COPY }
+    }
+
+    /// The version of the kernel.
+    fn version(&self) -> [u32; 3];
+
+    /// Whether zero copy completes descriptors that the kernel refuses.
+    fn completes_bad(&self) -> bool {
+        self.version() >= COMPLETES_BAD
+    }
+
+    /// Waits until both ends have a link: cards may reset it when a program is attached, and when a socket binds.
+    fn ready(&self) {}
 
     /// The name of an end.
     fn name(&self, end: End) -> CString;
@@ -249,6 +298,17 @@ pub trait World: Debug {
 
     /// `BPF_MAP_LOOKUP_ELEM` of slot 0.
     fn xskmap_lookup(&self, map: Handle) -> io::Result<()>;
+}
+
+/// The version of this machine's kernel.
+///
+/// # Panics
+/// If the kernel does not say.
+#[cfg(target_os = "linux")]
+pub fn running_version() -> [u32; 3] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    [(); 3].map(|()| numbers.next().unwrap_or(0))
 }
 
 /// Whether programs are attached in native mode.

@@ -14,7 +14,7 @@ use xsk::backend::{Backend, Capabilities, Handle, Linux};
 use xsk::config::XdpFlags;
 use xsk_veth::{Namespace, Tap, VethEnd, VethPair};
 
-use super::{End, Program, Shape, World, program, traffic_control};
+use super::{End, Program, Shape, World, program, running_version, traffic_control};
 use crate::raw::frame;
 use crate::{bpf, cpu, rights};
 
@@ -121,6 +121,10 @@ impl World for VethWorld {
 
     fn mode(&self) -> XdpFlags {
         self.mode
+    }
+
+    fn version(&self) -> [u32; 3] {
+        running_version()
     }
 
     fn name(&self, end: End) -> CString {

@@ -14,7 +14,10 @@ mod traffic;
 
 use xsk_tests::huge::HugePages;
 
-use xsk_tests::world::{Arm, Shape, World};
+use xsk_core::abi::{XDP_USE_SG, XDP_ZEROCOPY};
+use xsk_core::errno::EOPNOTSUPP;
+use xsk_tests::raw::{RawSocket, Setup as RawSetup};
+use xsk_tests::world::{Arm, End, Shape, World};
 
 /// The kernel's test of this name, as it can be had.
 pub struct Case {
@@ -34,6 +37,7 @@ pub enum Needs {
     JumboAndHugePages,
 }
 
+#[derive(Clone, Copy)]
 pub enum Body {
     Run(fn(&dyn World)),
     /// Not to be had, why, and the test that shows it.
@@ -57,15 +61,37 @@ const OVERLAPPING: [&str; 5] = [
     "TX_QUEUE_CONSUMER",
 ];
 
+/// Cases that are not run in zero-copy mode, and why.
+const ZERO_COPY_SKIPS: [(&[&str], &str); 4] = [
+    (
+        &["STAT_RX_DROPPED", "TX_QUEUE_CONSUMER"],
+        "zero copy has no such case: the kernel's own suite runs it in copy mode only",
+    ),
+    (
+        &["ALIGNED_INV_DESC_MULTI_BUFF", "UNALIGNED_INV_DESC_MULTI_BUFF", "TOO_MANY_FRAGS"],
+        "zero copy has no such case here: it loses frames of such packets (crates/xsk-sim/tests/zero_copy)",
+    ),
+    (
+        &["HW_SW_MIN_RING_SIZE", "HW_SW_MAX_RING_SIZE"],
+        "zero copy has no such case here: the cards' ring sizes are left as they are",
+    ),
+    (
+        &["XDP_ADJUST_TAIL_GROW_MULTI_BUFF"],
+        "zero copy has no such case here: drivers refuse to lengthen a fragment",
+    ),
+];
+
 /// Pages of 2 MiB for the two UMEMs of 4 MiB of a case.
 const HUGE_PAGES: u64 = 4;
 
 impl Case {
-    /// Why it is run on no kernel.
-    pub fn skip(&self) -> Option<&'static str> {
-        match self.body {
-            Run(_) => None,
-            Skip(why, _) => Some(why),
+    /// Why it is not run on a kernel.
+    pub fn skip(&self, arm: Arm) -> Option<&'static str> {
+        let of_zero_copy = ZERO_COPY_SKIPS.iter().find(|(names, _)| names.contains(&self.name));
+        match (self.body, of_zero_copy) {
+            (_, Some((_, why))) if arm.is_zero_copy() => Some(why),
+            (Run(_), _) => None,
+            (Skip(why, _), _) => Some(why),
         }
     }
 
@@ -84,6 +110,14 @@ impl Case {
             Err(error) => return Outcome::Skipped(error.to_string()),
         };
         let lawful = !OVERLAPPING.contains(&self.name);
+        if let Some(why) = self.skip(arm).filter(|_| arm.is_zero_copy()) {
+            return Outcome::Skipped(why.to_owned());
+        }
+        if jumbo && arm == Arm::Cards && !cards_take_several_buffers() {
+            return Outcome::Skipped(
+                "this kernel refuses packets of several buffers on these cards (bind: EOPNOTSUPP)".to_owned(),
+            );
+        }
         let shape = Shape { mtu: if jumbo { 9000 } else { 1518 }, lawful, ..Shape::new() };
         match self.body {
             Run(body) => {
@@ -96,6 +130,21 @@ impl Case {
             }
         }
     }
+}
+
+/// Whether the driver of the cards takes packets of several buffers in zero-copy mode.
+fn cards_take_several_buffers() -> bool {
+    let mut takes = false;
+    Arm::Cards.run(&Shape::new(), |world| {
+        let setup = RawSetup { bind_flags: XDP_ZEROCOPY | XDP_USE_SG, end: End::B, ..RawSetup::default() };
+        let socket = RawSocket::prepare(world, &setup);
+        takes = match socket.bind_in_time(world, &setup) {
+            0 => true,
+            EOPNOTSUPP => false,
+            errno => panic!("bind: errno {errno}"),
+        };
+    });
+    takes
 }
 
 /// Runs a case as a test.
@@ -116,11 +165,23 @@ macro_rules! cases {
         cases!(@arm sim_native SimNative: $($name)*);
         cases!(@arm veth_skb VethSkb: $($name)*);
         cases!(@arm veth_native VethNative: $($name)*);
+        cases!(@arm sim_zero_copy SimZeroCopy: $($name)*);
+        cases!(@ignored cards Cards: $($name)*);
     };
     (@arm $module:ident $arm:ident: $($name:ident)*) => {
         #[allow(non_snake_case)] // the kernel's names
         mod $module {$(
             #[test]
+            fn $name() {
+                crate::test(stringify!($name), xsk_tests::world::Arm::$arm);
+            }
+        )*}
+    };
+    (@ignored $module:ident $arm:ident: $($name:ident)*) => {
+        #[allow(non_snake_case)] // the kernel's names
+        mod $module {$(
+            #[test]
+            #[ignore = "run by ci/zero-copy, where there are cards"]
             fn $name() {
                 crate::test(stringify!($name), xsk_tests::world::Arm::$arm);
             }

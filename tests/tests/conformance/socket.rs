@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use xsk::backend::{Backend, Handle, Mapping, PageSize, Poll, PollEvents};
 use xsk_core::abi::{
-    AF_XDP, Pod, SOL_XDP, XDP_COPY, XDP_MMAP_OFFSETS, XDP_PACKET_HEADROOM, XDP_PGOFF_RX_RING,
-    XDP_PGOFF_TX_RING, XDP_RX_RING, XDP_SHARED_UMEM, XDP_STATISTICS, XDP_TX_RING, XDP_UMEM_COMPLETION_RING,
-    XDP_UMEM_FILL_RING, XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, XDP_UMEM_REG,
-    XDP_USE_NEED_WAKEUP, XDP_USE_SG, XSK_UNALIGNED_BUF_ADDR_MASK, XSK_UNALIGNED_BUF_OFFSET_SHIFT,
-    sockaddr_xdp, xdp_desc, xdp_mmap_offsets, xdp_ring_offset, xdp_statistics, xdp_umem_reg,
+    AF_XDP, Pod, SOL_XDP, XDP_MMAP_OFFSETS, XDP_PACKET_HEADROOM, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING,
+    XDP_RX_RING, XDP_SHARED_UMEM, XDP_STATISTICS, XDP_TX_RING, XDP_UMEM_COMPLETION_RING, XDP_UMEM_FILL_RING,
+    XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, XDP_UMEM_REG, XDP_USE_NEED_WAKEUP, XDP_USE_SG,
+    XSK_UNALIGNED_BUF_ADDR_MASK, XSK_UNALIGNED_BUF_OFFSET_SHIFT, sockaddr_xdp, xdp_desc, xdp_mmap_offsets,
+    xdp_ring_offset, xdp_statistics, xdp_umem_reg,
 };
 use xsk_core::errno::{EAGAIN, EBUSY};
 use xsk_core::ring::{Consumer, Mapped, Producer};
@@ -210,7 +210,7 @@ impl Socket {
         let start = self.kernel.now();
         loop {
             match self.kernel.bind(self.handle, &address) {
-                Ok(()) => return,
+                Ok(()) => return world.ready(),
                 Err(error) if error.raw_os_error() == Some(EBUSY) => {}
                 Err(error) => panic!("bind: {error}"),
             }
@@ -249,7 +249,7 @@ impl Xsk {
         let pool = unsafe { Pool { fill: Producer::new(fill), completion: Consumer::new(completion) } };
         let mut xsk = Self::with_rings(socket, umem, Some(pool), setup.rx_ring);
         let sg = if setup.several_buffers { XDP_USE_SG } else { 0 };
-        xsk.socket.bind(world, end, XDP_COPY | XDP_USE_NEED_WAKEUP | sg, 0);
+        xsk.socket.bind(world, end, world.bind_mode() | XDP_USE_NEED_WAKEUP | sg, 0);
         let first = match (end, setup.both_ways) {
             (_, true) => xsk.umem.slots_to_send(),
             (End::A, false) => xsk.umem.slots(),
@@ -361,6 +361,7 @@ impl Attached {
         let program = world.program(program, map);
         let interface = kernel.interface(&world.name(end)).expect("an interface");
         let link = kernel.link_create(program, interface.index, world.mode()).expect("a link");
+        world.ready();
         Self { kernel, map, program, link }
     }
 

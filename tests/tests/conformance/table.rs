@@ -9,6 +9,20 @@ use std::time::Instant;
 use crate::{CASES, Case, Outcome};
 use xsk_tests::world::Arm;
 
+/// What was seen of the other mode; by hand, as it takes a virtual machine.
+const ZERO_COPY: &str = "\
+In zero-copy mode 24 of them pass on virtio_net of Linux 6.18.15 and 7.3.4, in virtual machines with two emulated cards
+(`./ci/zero-copy`), and 28 on the simulated kernel's cards (`cargo test -p xsk-tests --test conformance sim_zero_copy`). The others
+say why they are skipped: neither virtio_net nor igb takes packets of several buffers there. On two cards of your own, wired to
+each other and used by nothing else, as root:
+
+```sh
+export XSK_TEST_IF=eth1 XSK_TEST_PEER=eth2 XSK_TEST_DRIVER=ice
+cargo test -p xsk-tests --test conformance -- --include-ignored --test-threads=1 cards::
+cargo test -p xsk-tests --test cards -- --include-ignored --test-threads=1 cards:: port::
+```
+";
+
 fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/conformance.md")
 }
@@ -71,7 +85,7 @@ fn page(table: &str) -> String {
          written once and run on every kernel there is: the simulated one, and Linux {release} over a veth pair, each with\n\
          XDP programs in SKB and in native mode, in copy mode. This page is written by the test run:\n\n\
          ```sh\nXSK_WRITE_TABLE=1 cargo test -p xsk-tests --test conformance table\n\
-         XSK_WRITE_TABLE=1 cargo test -p xsk-tests --test rules table\n```\n\n{table}"
+         XSK_WRITE_TABLE=1 cargo test -p xsk-tests --test rules table\n```\n\n{ZERO_COPY}\n{table}"
     )
 }
 
@@ -100,7 +114,7 @@ fn table() {
             row.starts_with(start),
             "{row:?} instead of {start:?}: write the table with XSK_WRITE_TABLE=1"
         );
-        let result = if case.skip().is_some() { "skipped" } else { "passed" };
+        let result = if case.skip(Arm::SimSkb).is_some() { "skipped" } else { "passed" };
         let cells: Vec<_> = row.trim_matches('|').split('|').skip(1).map(str::trim).collect();
         assert_eq!(cells.len(), Arm::ALL.len(), "{row}");
         assert!(cells.iter().all(|cell| cell.starts_with(result)), "not all of {:?}: {row}", result);

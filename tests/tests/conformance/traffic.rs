@@ -180,16 +180,28 @@ pub struct Sender<'a> {
     items: &'a [Item],
     next: usize,
     slot: u64,
-    /// Addresses that were put on a TX ring and are not completed.
+    /// Addresses that were put on a TX ring, and are to come back.
     outstanding: VecDeque<u64>,
+    /// Refused descriptors do not come back.
+    loses_bad: bool,
+    /// Completions come in the order in which descriptors were put on TX rings.
+    in_order: bool,
     under_way: UnderWay,
     /// Transmits by poll instead of sendto.
     pub polls: bool,
 }
 
 impl<'a> Sender<'a> {
-    pub fn new(sockets: Vec<&'a mut Xsk>, items: &'a [Item], under_way: &UnderWay) -> Self {
+    pub fn new(
+        world: &dyn World,
+        sockets: Vec<&'a mut Xsk>,
+        items: &'a [Item],
+        under_way: &UnderWay,
+    ) -> Self {
         Self {
+            // With zero copy the sockets of a queue have turns.
+            in_order: !world.zero_copy() || sockets.len() == 1,
+            loses_bad: world.zero_copy() && !world.completes_bad(),
             sockets,
             items,
             next: 0,
@@ -200,7 +212,8 @@ impl<'a> Sender<'a> {
         }
     }
 
-    fn describe(&mut self, item: &Item, to: &mut Vec<xdp_desc>) {
+    /// The descriptors of a packet, each beside whether it comes back.
+    fn describe(&mut self, item: &Item, to: &mut Vec<(xdp_desc, bool)>) {
         let umem = &self.sockets[0].umem;
         let bytes = packet(item.number, item.to, item.len());
         let mut written = 0;
@@ -217,7 +230,8 @@ impl<'a> Sender<'a> {
                 umem.write(addr, &bytes[written..end]);
                 written = end;
             }
-            to.push(xdp_desc { addr, len: part.len, options: part.options });
+            let desc = xdp_desc { addr, len: part.len, options: part.options };
+            to.push((desc, part.valid || !self.loses_bad));
         }
     }
 
@@ -241,18 +255,21 @@ impl<'a> Sender<'a> {
             if descs.is_empty() {
                 continue;
             }
-            socket.put(descs);
-            self.outstanding.extend(descs.iter().map(|desc| desc.addr));
+            let come_back = descs.iter().filter(|(_, comes_back)| *comes_back);
+            self.outstanding.extend(come_back.map(|(desc, _)| desc.addr));
+            socket.put(&descs.iter().map(|(desc, _)| *desc).collect::<Vec<_>>());
             transmit(socket, self.polls);
         }
         count
     }
 
-    /// Checks completions against what was sent: all of it, in order; the kernel clears the lowest bit of some.
+    /// Checks completions against what was sent: all of it, in order if there is one; the kernel clears the lowest bit of some.
     fn reap(&mut self) -> usize {
         let done = self.sockets[0].completed();
         for addr in &done {
-            let sent = self.outstanding.pop_front();
+            let place =
+                if self.in_order { Some(0) } else { self.outstanding.iter().position(|sent| sent == addr) };
+            let sent = place.and_then(|place| self.outstanding.remove(place));
             let sent = sent.unwrap_or_else(|| panic!("{addr:#x} was completed, and nothing is outstanding"));
             assert_eq!(addr | 1, sent | 1, "{addr:#x} was completed instead of {sent:#x}");
         }
@@ -454,7 +471,7 @@ pub fn run(world: &dyn World, from: &mut Xsk, to: &mut Xsk, items: &[Item]) {
 /// As [`run`], with other packets at the other end than were sent.
 pub fn run_expecting(world: &dyn World, from: &mut Xsk, to: &mut Xsk, items: &[Item], expected: &[Expected]) {
     let under_way = UnderWay::default();
-    let mut sender = Sender::new(vec![from], items, &under_way);
+    let mut sender = Sender::new(world, vec![from], items, &under_way);
     let mut receiver = Receiver::new(vec![to], expected, &under_way);
     act(world, &mut [&mut sender, &mut receiver]);
     receiver.finish(world);

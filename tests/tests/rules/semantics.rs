@@ -50,7 +50,7 @@ fn sources(directory: &Path, into: &mut String) {
 }
 
 /// How many rules each section has: a line that is lost is missed.
-const RULES: [(&str, usize); 27] = [
+const RULES: [(&str, usize); 31] = [
     ("1", 6),
     ("2.0", 1),
     ("2.1", 6),
@@ -77,6 +77,10 @@ const RULES: [(&str, usize); 27] = [
     ("14.1", 6),
     ("14.2", 4),
     ("14.3", 11),
+    ("15.1", 6),
+    ("15.2", 11),
+    ("15.3", 10),
+    ("15.4", 4),
     ("A", 5),
 ];
 
@@ -106,7 +110,7 @@ fn every_line_has_its_tests() {
             continue;
         }
         for test in &line.tests {
-            let there = ours.contains(test.as_str()) || text.contains(&format!("fn {test}()"));
+            let there = ours.contains(test.as_str()) || text.contains(&format!("fn {test}("));
             assert!(there, "there is no test {test}: {}", line.text);
         }
     }

@@ -1,4 +1,5 @@
-//! Zero copy. These are rules from the kernel's source; no hardware has been asked.
+//! Zero copy, as far as it takes the simulated kernel to see it. Those rules that Linux can show as well are in
+//! `tests/tests/cards`, which runs on both.
 #![allow(unreachable_pub)]
 
 mod kit;

@@ -15,7 +15,7 @@ const TIMEOUT_MS: i32 = 300;
 fn with_polls(world: &dyn World, sender_polls: bool, receiver_polls: bool) {
     let mut pair = Pair::open(world, &Setup::default());
     let (items, under_way) = (short_packets(), UnderWay::default());
-    let mut sender = Sender::new(vec![&mut pair.a], &items, &under_way);
+    let mut sender = Sender::new(world, vec![&mut pair.a], &items, &under_way);
     let mut receiver = Receiver::new(vec![&mut pair.b], &expected(&items), &under_way);
     (sender.polls, receiver.polls) = (sender_polls, receiver_polls);
     act(world, &mut [&mut sender, &mut receiver]);
@@ -50,6 +50,8 @@ pub fn completions_full(world: &dyn World) {
     const BATCH: u32 = 64;
     let setup = Setup { frame_size: 2048, ..Setup::default() };
     let mut sender = Xsk::open(world, End::A, &setup);
+    // Zero-copy drivers may send with a program only.
+    let _at_a = world.zero_copy().then(|| Attached::new(world, End::A, Program::Redirect));
     // Drops what comes: no socket is in its map.
     let _at_b = Attached::new(world, End::B, Program::Redirect);
     let mut sent = 0;

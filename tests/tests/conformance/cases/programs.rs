@@ -22,7 +22,7 @@ pub fn cleanup(world: &dyn World) {
             let mut expected = expected(&items);
             expected.iter_mut().for_each(|expected| expected.at = usize::from(second));
             let under_way = UnderWay::default();
-            let mut sender = Sender::new(vec![&mut pair.a, &mut a2], &items, &under_way);
+            let mut sender = Sender::new(world, vec![&mut pair.a, &mut a2], &items, &under_way);
             let mut receiver = Receiver::new(vec![&mut pair.b, &mut b2], &expected, &under_way);
             act(world, &mut [&mut sender, &mut receiver]);
             receiver.finish(world);
@@ -50,6 +50,8 @@ pub fn shared_umem(world: &dyn World) {
     let setup = Setup::default();
     let mut first = [Xsk::open(world, End::A, &setup), Xsk::open(world, End::B, &setup)];
     let mut second = [first[0].share(world, End::A), first[1].share(world, End::B)];
+    // Zero-copy drivers may send with a program only.
+    let at_a = world.zero_copy().then(|| Attached::new(world, End::A, Program::Redirect));
     let at_b = Attached::new(world, End::B, Program::ByAddress);
     at_b.insert(0, &first[1]);
     at_b.insert(1, &second[1]);
@@ -62,13 +64,13 @@ pub fn shared_umem(world: &dyn World) {
     expected.iter_mut().for_each(|expected| expected.at = usize::from(expected.to / 2));
     let ([a, b], [a2, b2]) = (&mut first, &mut second);
     let under_way = UnderWay::default();
-    let mut sender = Sender::new(vec![a, a2], &items, &under_way);
+    let mut sender = Sender::new(world, vec![a, a2], &items, &under_way);
     let mut receiver = Receiver::new(vec![b, b2], &expected, &under_way);
     act(world, &mut [&mut sender, &mut receiver]);
     receiver.finish(world);
     // The sockets before the program.
     drop((first, second));
-    drop(at_b);
+    drop((at_a, at_b));
 }
 
 fn metadata(world: &dyn World, setup: &Setup, items: &[Item]) {

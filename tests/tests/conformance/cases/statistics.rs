@@ -45,11 +45,13 @@ pub fn rx_full(world: &dyn World) {
     // Nobody receives them, so nobody counts what is under way.
     items.iter_mut().for_each(|item| item.frames = 0);
     let under_way = UnderWay::default();
-    act(world, &mut [&mut Sender::new(vec![&mut pair.a], &items, &under_way)]);
+    act(world, &mut [&mut Sender::new(world, vec![&mut pair.a], &items, &under_way)]);
     world.settle();
     let statistics = pair.b.statistics();
     assert_eq!(statistics.rx_ring_full, u64::from(SENT - HOLDS));
-    assert_eq!((statistics.rx_dropped, statistics.rx_fill_ring_empty_descs), (0, 0));
+    assert_eq!(statistics.rx_dropped, 0);
+    // A zero-copy driver looks for buffers beforehand, as often as it likes.
+    assert!(world.zero_copy() || statistics.rx_fill_ring_empty_descs == 0);
     // The first ones are there.
     let expected = expected(&packets(HOLDS, SHORT));
     let mut receiver = Receiver::new(vec![&mut pair.b], &expected, &UnderWay::default());
@@ -66,12 +68,18 @@ pub fn fill_empty(world: &dyn World) {
     let mut items = packets(SENT, SHORT);
     items[FRAMES as usize..].iter_mut().for_each(|item| item.frames = 0);
     let under_way = UnderWay::default();
-    let mut sender = Sender::new(vec![&mut pair.a], &items, &under_way);
+    let mut sender = Sender::new(world, vec![&mut pair.a], &items, &under_way);
     let mut receiver = Receiver::new(vec![&mut pair.b], &expected(&items), &under_way);
     receiver.refills = false;
     act(world, &mut [&mut sender, &mut receiver]);
     receiver.finish(world);
     let statistics = pair.b.statistics();
+    if world.zero_copy() {
+        // What finds no buffer does not reach the socket.
+        assert!(statistics.rx_fill_ring_empty_descs > 0);
+        assert_eq!((statistics.rx_dropped, statistics.rx_ring_full), (0, 0));
+        return;
+    }
     assert_eq!(statistics.rx_fill_ring_empty_descs, u64::from(SENT - FRAMES));
     assert_eq!((statistics.rx_dropped, statistics.rx_ring_full), (u64::from(SENT - FRAMES), 0));
 }
