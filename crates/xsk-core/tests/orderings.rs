@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use support::cycle::{Cycle, cycle};
 use support::kernel::ModelKernel;
-use support::loom_lists::{closing, depot, returned};
+use support::loom_lists::{Reads, closing, depot, returned};
 use support::matrix::{self, Model, Side, all_pass, law};
 use support::models::{Handshake, Shape, Weakened, consume, handshake, produce};
 use xsk_core::abi::xdp_desc;
@@ -47,9 +47,9 @@ const MODELS: [Model; 9] = [
     // A frame that is handed around orders the slots of the rings it passed, so the consumer index carries nothing here.
     model("full cycle", |w| cycle::<ModelKernel>(AROUND, w), &[ReadProducer, PublishProducer]),
     model("need-wakeup", |w| handshake::<ModelKernel>(SLEEP, w), &[PublishProducer, WakeupFence]),
-    model("depot", |w| depot(1, 1, w.user), &[PutFrames, TakeFrames]),
-    model("returned frames", |w| returned(w.user), &[PutFrames, TakeFrames]),
-    model("closing", |w| closing(w.user), &[PutFrames, TakeFrames]),
+    model("depot", |w| depot(1, 1, Reads::Loads, w.user), &[PutFrames, TakeFrames]),
+    model("returned frames", |w| returned(Reads::Loads, w.user), &[PutFrames, TakeFrames]),
+    model("closing", |w| closing(Reads::Loads, w.user), &[PutFrames, TakeFrames]),
 ];
 
 /// The model kernel's orderings are Linux's, and stay.

@@ -9,8 +9,21 @@ use xsk_core::order::{Access, Order};
 
 use super::frames::Frames;
 
+/// How a head or a note is read.
+///
+/// Loom remembers one last access of each word. So a load by a thread that also writes the word hides the other thread's load
+/// before it from the write that follows, and interleavings are not tried. An exchange with what is there already is a
+/// conflict with every other access: nothing is hidden, and every interleaving is tried; but it never reads an old value.
+/// Each kind is blind where the other one sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    Loads,
+    Exchanges,
+}
+
 /// The two heads and the notes.
 pub struct LoomLists {
+    reads: Reads,
     returned: AtomicU64,
     depot: AtomicU64,
     notes: Vec<[AtomicU32; 2]>,
@@ -35,11 +48,33 @@ impl LoomLists {
     fn note(&self, frame: u32, note: usize) -> &AtomicU32 {
         &self.notes[frame as usize][note]
     }
+
+    fn read(&self, frame: u32, note: usize) -> u32 {
+        let (note, order) = (self.note(frame, note), Order::ReadNote.ordering());
+        match self.reads {
+            Reads::Loads => note.load(order),
+            Reads::Exchanges => note.fetch_add(0, order),
+        }
+    }
+
+    /// A store beside exchanges would be one too many: loom knows the order of exchanges, but of a store and an exchange that
+    /// is not ordered with it only that one of them was first.
+    fn write(&self, frame: u32, note: usize, value: u32) {
+        let (note, order) = (self.note(frame, note), Order::WriteNote.ordering());
+        match self.reads {
+            Reads::Loads => note.store(value, order),
+            Reads::Exchanges => _ = note.swap(value, order),
+        }
+    }
 }
 
 impl Storage for LoomLists {
     fn load(&self, head: Head, order: Order) -> u64 {
-        self.head(head).load(self.ordering(order, Access::Load))
+        let (head, order) = (self.head(head), self.ordering(order, Access::Load));
+        match self.reads {
+            Reads::Loads => head.load(order),
+            Reads::Exchanges => head.fetch_add(0, order),
+        }
     }
 
     fn exchange(&self, head: Head, from: u64, to: u64, order: Order) -> bool {
@@ -48,19 +83,19 @@ impl Storage for LoomLists {
     }
 
     fn next(&self, frame: u32) -> u32 {
-        self.note(frame, 0).load(Order::ReadNote.ordering())
+        self.read(frame, 0)
     }
 
     fn set_next(&self, frame: u32, next: u32) {
-        self.note(frame, 0).store(next, Order::WriteNote.ordering());
+        self.write(frame, 0, next);
     }
 
     fn below(&self, frame: u32) -> u32 {
-        self.note(frame, 1).load(Order::ReadNote.ordering())
+        self.read(frame, 1)
     }
 
     fn set_below(&self, frame: u32, below: u32) {
-        self.note(frame, 1).store(below, Order::WriteNote.ordering());
+        self.write(frame, 1, below);
     }
 }
 
@@ -73,10 +108,10 @@ struct World {
 }
 
 impl World {
-    fn new(frames: u32, weakened: Option<Order>) -> Self {
+    fn new(frames: u32, reads: Reads, weakened: Option<Order>) -> Self {
         let empty = || AtomicU64::new(LoomLists::EMPTY);
         let notes = (0..frames).map(|_| [AtomicU32::new(END), AtomicU32::new(END)]).collect();
-        let lists = LoomLists { returned: empty(), depot: empty(), notes, weakened };
+        let lists = LoomLists { reads, returned: empty(), depot: empty(), notes, weakened };
         Self { lists: Arc::new(FrameLists::new(lists)), frames: Frames::new(frames as usize) }
     }
 
@@ -109,8 +144,8 @@ fn are_all(mut found: Vec<u32>, frames: u32) {
 
 /// Threads take magazines and put them back, so that a head comes to name a frame that it named before. Returns how often
 /// the two took one.
-pub fn depot(frames: u32, rounds: u32, weakened: Option<Order>) -> u32 {
-    let world = World::new(frames, weakened);
+pub fn depot(frames: u32, rounds: u32, reads: Reads, weakened: Option<Order>) -> u32 {
+    let world = World::new(frames, reads, weakened);
     (0..frames).for_each(|frame| world.put_magazine(&[frame]));
     let both = move |world: &World| {
         let mut taken = 0;
@@ -137,8 +172,8 @@ pub fn depot(frames: u32, rounds: u32, weakened: Option<Order>) -> u32 {
 }
 
 /// Two threads give frames back, one of them a chain, while a third takes what there is and feeds the depot with it.
-pub fn returned(weakened: Option<Order>) -> u32 {
-    let world = World::new(3, weakened);
+pub fn returned(reads: Reads, weakened: Option<Order>) -> u32 {
+    let world = World::new(3, reads, weakened);
     let one = thread::spawn({
         let world = world.clone();
         move || {
@@ -169,8 +204,8 @@ pub fn returned(weakened: Option<Order>) -> u32 {
 
 /// Two packets are dropped while the pool is closed. One of the three is told that it is the last, and may then use all
 /// frames as it likes: it frees them. Returns 1 if that was a packet.
-pub fn closing(weakened: Option<Order>) -> u32 {
-    let world = World::new(3, weakened);
+pub fn closing(reads: Reads, weakened: Option<Order>) -> u32 {
+    let world = World::new(3, reads, weakened);
     let drop_packet = |world: &World, frame| {
         world.touch(frame);
         let last = world.lists.give_back(frame, frame, 1);
