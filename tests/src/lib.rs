@@ -3,6 +3,8 @@
 #[cfg(target_os = "linux")]
 pub mod bpf;
 #[cfg(target_os = "linux")]
+pub mod calls;
+#[cfg(target_os = "linux")]
 pub mod child;
 pub mod choice;
 #[cfg(target_os = "linux")]

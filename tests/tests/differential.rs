@@ -16,17 +16,11 @@ mod known;
 mod net;
 #[path = "differential/odd.rs"]
 mod odd;
-#[path = "differential/op.rs"]
-mod op;
-#[path = "differential/player.rs"]
-mod player;
 #[path = "differential/reachable.rs"]
 mod reachable;
 #[allow(unreachable_pub)] // public in its own package
 #[path = "../../crates/xsk-core/tests/support/regressions.rs"]
 mod regressions;
-#[path = "differential/ring.rs"]
-mod ring;
 #[path = "differential/run.rs"]
 mod run;
 #[path = "differential/tally.rs"]

@@ -21,6 +21,12 @@ mod sys {
 mod netlink;
 
 pub fn run(data: &[u8]) {
+    if let Some(counters) = netlink::parse_counters(data) {
+        // Whatever was counted stands in the answer.
+        let shown = |count: u64| data.windows(8).any(|bytes| bytes == count.to_ne_bytes());
+        assert!(counters.rx_packets.is_none_or(shown) && counters.rx_missed.is_none_or(shown));
+        assert!(counters.driver.is_empty());
+    }
     let link = netlink::parse_link(data);
     let body = netlink::parse_answer(data);
     for link in link.into_iter().chain(body.ok().and_then(|body| netlink::parse_link(&body))) {

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use xsk_sim::Crash;
 
 use super::guard::Guard;
-use super::net::{LinuxNets, Net, SimNet};
-use super::op::{History, Op, UMEMS};
-use super::player::{Player, Seen};
+use xsk_tests::calls::net::{Net, SimNet};
+
+use super::net::LinuxNets;
 use super::tally::Tally;
+use xsk_tests::calls::op::{History, Op, UMEMS};
+use xsk_tests::calls::player::{Player, Seen};
 
 /// Where the kernels part.
 #[derive(Debug)]

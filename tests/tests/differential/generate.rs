@@ -11,7 +11,9 @@ use xsk_core::abi::{
 };
 
 use super::odd::{odd_call, odd_register};
-use super::op::{History, MEMORY, Op, Place, RingKind, SOCKETS, SOL_SOCKET, Start, To, UMEMS, With, Word};
+use xsk_tests::calls::op::{
+    History, MEMORY, Op, Place, RingKind, SOCKETS, SOL_SOCKET, Start, To, UMEMS, With, Word,
+};
 
 /// `SO_ERROR`.
 const SO_ERROR: i32 = 4;

@@ -2,7 +2,7 @@
 
 use xsk_core::abi::{XDP_TX_METADATA, XDP_USE_SG, xsk_tx_metadata_request};
 
-use super::op::{MEMORY, Op, Place, RingKind, SOCKETS, Word};
+use xsk_tests::calls::op::{MEMORY, Op, Place, RingKind, SOCKETS, Word};
 
 /// Ring entries beyond this are refused: the kernel really allocates them.
 const ENTRIES_MAX: u32 = 4096;

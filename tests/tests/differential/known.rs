@@ -2,7 +2,7 @@
 
 use xsk_core::abi::{AF_XDP, XDP_COPY, xdp_desc, xdp_umem_reg};
 
-use super::op::{History, MEMORY, Op, Place, RingKind, Start, To, With};
+use xsk_tests::calls::op::{History, MEMORY, Op, Place, RingKind, Start, To, With};
 
 const PLAIN: Place = Place { native: false, sg: false, queues: (1, 1) };
 

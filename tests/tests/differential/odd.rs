@@ -9,7 +9,7 @@ use xsk_core::abi::{
 };
 
 use super::generate::{RINGS, entries, slot};
-use super::op::{MEMORY, Op, SOL_SOCKET, Start, To, UMEMS, With};
+use xsk_tests::calls::op::{MEMORY, Op, SOL_SOCKET, Start, To, UMEMS, With};
 
 /// Calls with any values in any order.
 pub(crate) fn odd_call() -> impl Strategy<Value = Op> {

@@ -15,8 +15,8 @@ use xsk_veth::Namespace;
 use super::check::{Divergence, on_both};
 use super::generate;
 use super::net::LinuxNets;
-use super::op::History;
 use super::tally::Tally;
+use xsk_tests::calls::op::History;
 
 /// How often a history is tried before it counts as one that diverges: what is the machine's business does not come twice.
 const TRIES: usize = 3;

@@ -4,22 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
 
+use xsk_tests::calls::player::Received;
+
 use super::reachable;
-
-/// What came on RX rings.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Received {
-    pub(crate) descriptors: u64,
-    /// With `XDP_PKT_CONTD`.
-    pub(crate) continued: u64,
-}
-
-impl AddAssign for Received {
-    fn add_assign(&mut self, other: Self) {
-        self.descriptors += other.descriptors;
-        self.continued += other.continued;
-    }
-}
 
 /// Counts of a run.
 #[derive(Debug, Default)]
