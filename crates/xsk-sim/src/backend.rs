@@ -197,6 +197,13 @@ impl Backend for SimKernel {
         })
     }
 
+    fn queue_is_bound(&self, ifindex: u32, queue: u32) -> io::Result<bool> {
+        self.call(Call::QueueIsBound, None, |kernel| match kernel.device_by_index(ifindex) {
+            Some(device) => Ok(kernel.devices[device].pools.contains_key(&queue)),
+            None => errno(ENODEV),
+        })
+    }
+
     fn tx_offloads(&self, name: &CStr, zero_copy: bool) -> io::Result<TxOffloads> {
         self.call(Call::TxOffloads, None, |kernel| match kernel.device_named(name.to_bytes()) {
             Some(_) => Ok(kernel.tx_offloads(zero_copy)),

@@ -13,6 +13,7 @@ mod one_sided;
 mod opening;
 mod packets;
 mod policies;
+mod quarantine;
 #[path = "../../../crates/xsk-core/tests/support/regressions.rs"]
 #[allow(unreachable_pub, reason = "shared with other packages")]
 mod regressions;
@@ -25,3 +26,4 @@ mod veth_losses;
 mod veth_metadata;
 mod violations;
 mod wakeups;
+mod zero_copy;

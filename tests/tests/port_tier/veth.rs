@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use xsk::config::XdpFlags;
+use xsk::error::Diagnosis;
 use xsk::port::{BusyPoll, BusyPollAdvice, Mode, PortRx, PortTx, Verdict};
 use xsk::program::XskMap;
 use xsk::{Batch, Pool, PoolConfig, Port, PortConfig};
@@ -42,6 +43,10 @@ fn packets_go_in_and_out() {
             let mut port = Port::open(&pool, pair.b.name(), 0, config(mode)).unwrap();
             assert_eq!(port.mode(), Mode::Copy);
             assert!(pair.b.xdp().unwrap().is_some());
+            let zero_copy = config(mode).mode(Mode::ZeroCopy);
+            let other = Pool::new(PoolConfig::default().frames(16)).unwrap();
+            let error = Port::open(&other, pair.a.name(), 0, zero_copy).unwrap_err();
+            assert_eq!(*error.diagnosis(), Diagnosis::NoZeroCopy { driver: Some("veth".into()) }, "{error}");
             let mut batch = Batch::new();
             tap.send(&frame(60, 1)).unwrap();
             assert!(port.wait(Some(SECOND)).unwrap());
@@ -240,6 +245,55 @@ fn one_sided_ports() {
             while tx.flush().unwrap() > 0 && Instant::now() < deadline {}
             drop((rx, tx));
             assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 256));
+        });
+    }
+}
+
+/// Frames that were to be sent when a port was closed come back once the kernel says that it has released the queue.
+#[test]
+fn frames_of_a_released_queue_come_back() {
+    if !xsk_veth::require() {
+        return;
+    }
+    for mode in MODES {
+        let ns = Namespace::new().unwrap();
+        let pair = VethPair::builder(&ns, &ns).queues(2).build().unwrap();
+        ns.run(|| {
+            let [pool, other] = [0; 2].map(|_| Pool::new(PoolConfig::default().frames(256)).unwrap());
+            let name = pair.b.name();
+            let bound = |queue| pool.backend().queue_is_bound(pair.b.ifindex(), queue);
+            let close_with_packets = || {
+                let mut port = Port::open(&pool, name, 0, config(mode)).unwrap();
+                assert_eq!((bound(0).unwrap(), bound(1).unwrap()), (true, false));
+                pair.b.set_up(false).unwrap();
+                let mut batch = Batch::with_capacity(4);
+                port.packets(&mut batch);
+                batch.iter_mut().for_each(|packet| packet.resize(60).unwrap());
+                assert_eq!(port.send(&mut batch).unwrap(), 4);
+                drop(port);
+                assert_eq!(pool.quarantined(), 4);
+            };
+            close_with_packets();
+            // Of an interface that is down the kernel says nothing, which is not that the queue is free.
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(bound(0).is_err());
+            assert_eq!(pool.reclaim(), 0);
+            pair.b.set_up(true).unwrap();
+            xsk_tests::eventually("releasing", || pool.reclaim() == 4);
+            assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 256));
+            close_with_packets();
+            pair.b.set_up(true).unwrap();
+            // Somebody else has the queue by now.
+            let theirs = Port::open(&other, name, 0, config(mode)).unwrap();
+            assert_eq!((bound(0).unwrap(), pool.reclaim()), (true, 0));
+            drop(theirs);
+            xsk_tests::eventually("releasing", || !bound(0).unwrap());
+            let port = Port::open(&pool, name, 1, config(mode)).unwrap();
+            assert_eq!(pool.quarantined(), 0);
+            drop(port);
+            assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 256));
+            assert!(pool.backend().queue_is_bound(pair.b.ifindex(), 99).is_err());
+            assert!(pool.backend().queue_is_bound(9999, 0).is_err());
         });
     }
 }

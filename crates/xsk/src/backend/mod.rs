@@ -163,6 +163,13 @@ pub trait Backend: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
         unsupported()
     }
 
+    /// Whether an AF_XDP socket is bound to a queue of an interface, or was and the kernel has not released the queue yet
+    /// (`net/core/netdev-genl.c:netdev_nl_queue_get_doit`, Linux 6.14). An interface of the calling thread's network namespace.
+    fn queue_is_bound(&self, ifindex: u32, queue: u32) -> io::Result<bool> {
+        let _ = (ifindex, queue);
+        unsupported()
+    }
+
     /// What packets of an interface can ask for when they are sent: in copy mode what the kernel takes, in zero-copy mode what
     /// the driver does. One of the calling thread's network namespace.
     fn tx_offloads(&self, name: &CStr, zero_copy: bool) -> io::Result<TxOffloads> {

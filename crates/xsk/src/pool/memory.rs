@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use xsk_core::frame_lists::{END, FrameLists, Heap, Storage};
 use xsk_core::order::Order;
 
+use super::quarantine::Quarantined;
 use crate::packet::RESERVED;
-use crate::umem::{QueueKey, Umem};
+use crate::umem::Umem;
 
 /// Who has a frame.
 ///
@@ -124,8 +125,8 @@ pub(crate) struct Memory {
 pub(crate) struct State {
     /// Which port numbers are taken.
     pub(crate) ports: Vec<bool>,
-    /// Frames that the kernel may still use, and the queue that has to be released before they can be used again.
-    pub(crate) quarantine: Vec<(QueueKey, Vec<u32>)>,
+    /// Frames that the kernel may still use.
+    pub(crate) quarantine: Vec<Quarantined>,
 }
 
 const _: () = assert!(size_of::<AtomicU8>() == 1 && align_of::<AtomicU8>() == 1);
@@ -288,7 +289,7 @@ impl Memory {
             elsewhere += self.chain(first).count();
         }
         // The kernel keeps the pages of what it still uses.
-        elsewhere += self.lock().quarantine.iter().map(|(_, frames)| frames.len()).sum::<usize>();
+        elsewhere += self.quarantined();
         self.lists.close(self.frames(), elsewhere as u32)
     }
 }

@@ -3,6 +3,7 @@
 mod cache;
 mod config;
 mod memory;
+mod quarantine;
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -16,6 +17,7 @@ pub(crate) use cache::{BURST, Cache};
 pub use config::PoolConfig;
 use memory::Handle;
 pub(crate) use memory::{ADDRESSES, MAX_PORTS, Memory, Owner, View, free};
+pub(crate) use quarantine::Quarantined;
 
 use crate::backend::Backend;
 use crate::config::{FrameSize, UmemConfig, UmemFlags};
@@ -144,9 +146,19 @@ impl Pool {
         self.memory().away() as u32
     }
 
-    /// How many frames of closed ports the kernel may still use. They come back when the port's queue is opened again.
+    /// How many frames of closed ports the kernel may still use. They come back when the port's queue is opened again, or is seen
+    /// to be released: see [`reclaim`](Self::reclaim).
     pub fn quarantined(&self) -> u32 {
-        self.memory().lock().quarantine.iter().map(|(_, frames)| frames.len()).sum::<usize>() as u32
+        self.memory().quarantined() as u32
+    }
+
+    /// Asks the kernel which queues of closed ports it has released, and takes their frames back: those that were
+    /// [`quarantined`](Self::quarantined). Returns how many. Opening a port does this as well.
+    ///
+    /// Queues of other network namespaces than the calling thread's are not asked about, nor is anything on kernels that do not
+    /// tell (before Linux 6.14): there frames come back when the queue is opened again. Makes system calls and takes a lock.
+    pub fn reclaim(&self) -> u32 {
+        self.memory().reclaim() as u32
     }
 
     /// The kernel behind it.

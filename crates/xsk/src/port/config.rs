@@ -50,7 +50,7 @@ pub struct PortConfig {
     multi_buffer: bool,
     xdp_flags: XdpFlags,
     attach: Program,
-    busy_timeout: Duration,
+    pub(super) busy_timeout: Duration,
     tx_budget: Option<u32>,
 }
 
@@ -158,7 +158,8 @@ impl PortConfig {
         self
     }
 
-    /// How long opening waits for a queue that a closed socket has not released yet; one second by default.
+    /// How long opening waits for a queue that a closed socket has not released yet, or if the pool has no free frame, for the
+    /// frames of closed ports; one second by default.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout;
         self

@@ -1,18 +1,20 @@
 //! Opening and closing ports.
 
 use std::cell::Cell;
+use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::config::{PortConfig, Sides};
 use super::error::PortError;
 use super::receive::RxSide;
 use super::transmit::TxSide;
 use super::{Link, Mode};
-use crate::backend::TxOffloads;
+use crate::backend::{TxOffloads, retry};
 use crate::config::Interface;
 use crate::diagnose;
-use crate::error::{Diagnosis, Error, Step};
-use crate::pool::{Cache, MAX_PORTS, Memory, Owner, Pool};
+use crate::error::{Diagnosis, Error, Step, errno};
+use crate::pool::{Cache, MAX_PORTS, Owner, Pool, Quarantined};
 use crate::queue::IdlePolls;
 use crate::socket::{Given, NewPoolRings, Request, open};
 
@@ -23,6 +25,8 @@ pub(super) struct Registration {
     number: u8,
     /// Set once the kernel has frames of it.
     given: OnceLock<Given>,
+    /// The kernel tells whether a socket is bound to the queue.
+    is_told: OnceLock<bool>,
 }
 
 impl Registration {
@@ -40,7 +44,12 @@ impl Registration {
             state.ports[number] = true;
         }
         drop(state);
-        Ok(Self { pool: pool.clone(), number: number as u8, given: OnceLock::new() })
+        Ok(Self {
+            pool: pool.clone(),
+            number: number as u8,
+            given: OnceLock::new(),
+            is_told: OnceLock::new(),
+        })
     }
 
     fn rx(&self) -> Owner {
@@ -74,18 +83,10 @@ impl Drop for Registration {
         }
         let mut state = memory.lock();
         if let Some(given) = given.filter(|_| !quarantined.is_empty()) {
-            state.quarantine.push((given.key, quarantined));
+            let is_told = self.is_told.get().copied().unwrap_or(false);
+            state.quarantine.push(Quarantined { key: given.key, frames: quarantined, is_told });
         }
         state.ports[usize::from(self.number)] = false;
-    }
-}
-
-/// A socket could be bound to the queue, so those before it are gone, and with them whatever they did.
-fn release_quarantine(memory: &Memory, given: Given) {
-    let mut state = memory.lock();
-    for (_, frames) in state.quarantine.extract_if(.., |(key, _)| *key == given.key) {
-        frames.iter().for_each(|frame| memory.set_owner(*frame, Owner::USER));
-        memory.put(&frames);
     }
 }
 
@@ -128,15 +129,13 @@ pub(super) fn open_port(
     let policy = config.policy;
     policy.check(&**pool.backend(), interface).map_err(|error| error.on(interface, Some(queue)))?;
     let memory = pool.memory();
+    memory.reclaim();
     let free = memory.frames() - memory.away() as u32;
     // Only who does not receive asks what the driver can; who does has frames in any case.
     let info = if sides.rx { None } else { pool.backend().interface(name.as_c_str()).ok() };
     let level = config.frames(sides, info.as_ref(), free, of);
     let (fill_ring, completion_ring) = config.pool_rings(sides, level);
-    // Not the port's own: what is left of a magazine goes back, so that many ports can be opened.
-    let mut at_hand = Cache::new(pool);
-    let frames: Vec<u32> = std::iter::from_fn(|| at_hand.take()).take(level as usize).collect();
-    drop(at_hand);
+    let frames = take_frames(pool, level, config.busy_timeout);
     if frames.is_empty() && level > 0 {
         let error = Error::new(Step::CheckConfig, Diagnosis::NoFrames);
         return Err(error.on(interface, Some(queue)).into());
@@ -167,7 +166,10 @@ pub(super) fn open_port(
     let (Some((fill, completion)), Some(given)) = (opened.pool_rings()?, rings.given.get()) else {
         return Err(opened.shared.error(Step::Bind, Diagnosis::PortOpen).into());
     };
-    release_quarantine(memory, given);
+    // A socket could be bound to the queue, so those before it are gone, and with them whatever they did.
+    memory.release(|entry| entry.key == given.key);
+    let bound = pool.backend().queue_is_bound(given.key.ifindex, given.key.queue);
+    registration.is_told.get_or_init(|| matches!(bound, Ok(true)));
     let shared = &opened.shared;
     let has_metadata = memory.reserved() > 0;
     let offloads = if has_metadata { offloads(pool, &name, given.zero_copy) } else { TxOffloads::empty() };
@@ -189,6 +191,21 @@ pub(super) fn open_port(
         _registration: Arc::new(registration),
     };
     Ok(Parts { rx, tx, cache: Cache::new(pool), link })
+}
+
+/// So many free frames, or as many as there are. If there are none, waits for those of queues that are being released.
+fn take_frames(pool: &Pool, count: u32, limit: Duration) -> Vec<u32> {
+    let (frames, _) = retry(pool.backend(), errno::EBUSY, limit, || {
+        // Not the port's own: what is left of a magazine goes back, so that many ports can be opened.
+        let mut at_hand = Cache::new(pool);
+        let frames: Vec<u32> = std::iter::from_fn(|| at_hand.take()).take(count as usize).collect();
+        if frames.is_empty() && count > 0 && pool.memory().awaits_release() {
+            pool.memory().reclaim();
+            return Err(io::Error::from_raw_os_error(errno::EBUSY));
+        }
+        Ok(frames)
+    });
+    frames.unwrap_or_default()
 }
 
 /// What packets can ask for. Where it is not told, what every kernel with TX metadata does.

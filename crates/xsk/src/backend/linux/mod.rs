@@ -186,6 +186,10 @@ impl Backend for Linux {
         facts::memlock_limit()
     }
 
+    fn queue_is_bound(&self, ifindex: u32, queue: u32) -> io::Result<bool> {
+        netlink::queue_is_bound(ifindex, queue)
+    }
+
     fn tx_offloads(&self, name: &CStr, zero_copy: bool) -> io::Result<TxOffloads> {
         facts::tx_offloads(name, zero_copy)
     }

@@ -32,6 +32,13 @@ const NETDEV_CMD_DEV_GET: u8 = 1;
 const NETDEV_A_DEV_IFINDEX: u16 = 1;
 const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
 const NETDEV_A_DEV_XSK_FEATURES: u16 = 6;
+const NETDEV_CMD_QUEUE_GET: u8 = 10;
+const NETDEV_A_QUEUE_ID: u16 = 1;
+const NETDEV_A_QUEUE_IFINDEX: u16 = 2;
+const NETDEV_A_QUEUE_TYPE: u16 = 3;
+const NETDEV_A_QUEUE_XSK: u16 = 7;
+const NETDEV_QUEUE_TYPE_RX: u32 = 0;
+const NETDEV_QUEUE_TYPE_TX: u32 = 1;
 
 const NLMSG_LEN: usize = 16;
 const NLMSG_ERROR: u16 = 2;
@@ -93,21 +100,54 @@ pub(super) fn tx_offloads(index: u32) -> io::Result<TxOffloads> {
     device_bits(index, NETDEV_A_DEV_XSK_FEATURES).map(TxOffloads::from_bits_truncate)
 }
 
+/// Whether the pool of a socket is on a queue of either kind: a socket that only sends may be on one that only sends.
+pub(super) fn queue_is_bound(index: u32, queue: u32) -> io::Result<bool> {
+    let is_bound = |kind: u32| -> io::Result<bool> {
+        let mut question = vec![NETDEV_CMD_QUEUE_GET, 1, 0, 0];
+        push_attribute(&mut question, NETDEV_A_QUEUE_IFINDEX, &index.to_ne_bytes());
+        push_attribute(&mut question, NETDEV_A_QUEUE_TYPE, &kind.to_ne_bytes());
+        push_attribute(&mut question, NETDEV_A_QUEUE_ID, &queue.to_ne_bytes());
+        has_socket(&ask_netdev(&question)?)
+    };
+    match (is_bound(NETDEV_QUEUE_TYPE_RX), is_bound(NETDEV_QUEUE_TYPE_TX)) {
+        (Ok(true), _) | (_, Ok(true)) => Ok(true),
+        (Ok(false), Ok(false)) => Ok(false),
+        // There are fewer queues of one kind (`net/core/netdev-genl.c:netdev_nl_queue_validate`).
+        (Ok(false), Err(error)) | (Err(error), Ok(false))
+            if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) =>
+        {
+            Ok(false)
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
+/// Of an interface that is down Linux 6.18 answers with ENOENT. An answer that does not name the queue says nothing either.
+fn has_socket(answer: &[u8]) -> io::Result<bool> {
+    let attributes = answer.get(GENLMSG_LEN..).unwrap_or(&[]);
+    find(attributes, NETDEV_A_QUEUE_ID).ok_or(io::ErrorKind::NetworkDown)?;
+    Ok(find(attributes, NETDEV_A_QUEUE_XSK).is_some())
+}
+
 /// `NETDEV_CMD_DEV_GET` of the netdev family.
 fn device_bits(index: u32, attribute: u16) -> io::Result<u64> {
-    let mut question = vec![CTRL_CMD_GETFAMILY, 1, 0, 0];
-    push_attribute(&mut question, CTRL_ATTR_FAMILY_NAME, b"netdev\0");
-    let answer = ask(libc::NETLINK_GENERIC, GENL_ID_CTRL, &question)?;
+    let mut question = vec![NETDEV_CMD_DEV_GET, 1, 0, 0];
+    push_attribute(&mut question, NETDEV_A_DEV_IFINDEX, &index.to_ne_bytes());
+    let answer = ask_netdev(&question)?;
+    let bits = find(answer.get(GENLMSG_LEN..).unwrap_or(&[]), attribute);
+    bits.and_then(|bits| Some(u64::from_ne_bytes(bits.get(..8)?.try_into().ok()?))).ok_or_else(malformed)
+}
+
+/// One request of the netdev family, whose number the kernel chooses.
+fn ask_netdev(question: &[u8]) -> io::Result<Vec<u8>> {
+    let mut which = vec![CTRL_CMD_GETFAMILY, 1, 0, 0];
+    push_attribute(&mut which, CTRL_ATTR_FAMILY_NAME, b"netdev\0");
+    let answer = ask(libc::NETLINK_GENERIC, GENL_ID_CTRL, &which)?;
     let family = find(answer.get(GENLMSG_LEN..).unwrap_or(&[]), CTRL_ATTR_FAMILY_ID);
     let family = family
         .and_then(|id| Some(u16::from_ne_bytes(id.get(..2)?.try_into().ok()?)))
         .ok_or_else(malformed)?;
-
-    let mut question = vec![NETDEV_CMD_DEV_GET, 1, 0, 0];
-    push_attribute(&mut question, NETDEV_A_DEV_IFINDEX, &index.to_ne_bytes());
-    let answer = ask(libc::NETLINK_GENERIC, family, &question)?;
-    let bits = find(answer.get(GENLMSG_LEN..).unwrap_or(&[]), attribute);
-    bits.and_then(|bits| Some(u64::from_ne_bytes(bits.get(..8)?.try_into().ok()?))).ok_or_else(malformed)
+    ask(libc::NETLINK_GENERIC, family, question)
 }
 
 fn malformed() -> io::Error {
@@ -280,6 +320,16 @@ mod tests {
                 let _ = parse_answer(&broken);
             }
         }
+    }
+
+    #[test]
+    fn a_queue_that_is_not_named_is_not_free() {
+        let mut answer = vec![0; GENLMSG_LEN];
+        assert_eq!(has_socket(&answer).unwrap_err().kind(), io::ErrorKind::NetworkDown);
+        push_attribute(&mut answer, NETDEV_A_QUEUE_ID, &[0; 4]);
+        assert!(!has_socket(&answer).unwrap());
+        push_attribute(&mut answer, NETDEV_A_QUEUE_XSK, &[]);
+        assert!(has_socket(&answer).unwrap());
     }
 
     #[test]
