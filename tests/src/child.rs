@@ -35,7 +35,7 @@ pub fn fds() -> usize {
 }
 
 /// Lines of /proc/self/maps that name `what`. Those without a name count for nothing under a sanitizer, which makes more of them
-/// as it pleases; rings and UMEMs have names.
+/// as it pleases. Rings have names; UMEMs have none: see [`umem_kib`].
 pub fn mappings(what: &str) -> usize {
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc");
     let sanitized = cfg!(any(sanitized = "address", sanitized = "thread"));
