@@ -21,7 +21,7 @@ const SKB: XdpFlags = XdpFlags::XDP_FLAGS_SKB_MODE;
 const DRV: XdpFlags = XdpFlags::XDP_FLAGS_DRV_MODE;
 
 /// Descriptors, mappings, and memory of UMEMs.
-fn held() -> (usize, usize, usize) {
+fn everything() -> (usize, usize, usize) {
     (fds(), mappings(""), umem_kib())
 }
 
@@ -222,19 +222,19 @@ fn failing_opens(pair: &VethPair) {
     type Expected = fn(&Diagnosis) -> bool;
     let fails = |what: &str, config: SocketConfig, (name, queue): (&str, u32), expected: Expected| {
         drop(port(&spent, patient, "b", 1));
-        let before = held();
+        let before = everything();
         for _ in 0..3 {
             let error = try_open(&spent, config, name, queue).expect_err(what);
             assert!(expected(error.diagnosis()), "{what}: {error}");
-            assert_eq!(held(), before, "{what}");
+            assert_eq!(everything(), before, "{what}");
         }
         // One that has: it may be used up.
-        let before = held();
+        let before = everything();
         let (fresh, _) = umem(8);
         assert!(try_open(&fresh, config, name, queue).is_err(), "{what}");
         drop(port(&fresh, patient, "b", 1));
         drop(fresh);
-        assert_eq!(held(), before, "{what}, at first");
+        assert_eq!(everything(), before, "{what}, at first");
     };
     fails("no such interface", patient, ("nowhere", 0), |d| *d == Diagnosis::NoInterface);
     fails("a long name", patient, (&"n".repeat(300), 0), |d| *d == Diagnosis::InterfaceName(300));
@@ -264,11 +264,11 @@ fn failing_opens(pair: &VethPair) {
 
     let pass = load_verdict(XDP_PASS).unwrap();
     let link = attach(&pass, pair.b.ifindex(), SKB).unwrap();
-    let before = held();
+    let before = everything();
     for config in [patient, mode(DRV), SocketConfig::default()] {
         let error = try_open(&spent, config, "b", 0).expect_err("a program is there");
         assert!(matches!(error.diagnosis(), Diagnosis::ProgramAttached { .. }), "{error}");
-        assert_eq!(held(), before);
+        assert_eq!(everything(), before);
     }
     drop(link);
     drop(port(&spent, patient, "b", 0));
@@ -305,12 +305,12 @@ fn an_open_without_the_right_to_it_leaves_nothing() {
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const none) }, 0);
         ns.run(|| {
             give_up(&[CAP_IPC_LOCK]);
-            let before = held();
+            let before = everything();
             let config = SocketConfig::builder().busy_timeout(Duration::ZERO).build();
             let error = try_open(&umem, config, "b", 0).expect_err("no memory to lock");
             let limit = Diagnosis::MemoryLimit { limit: Some(0), needed: 8 * 4096 };
             assert_eq!((error.step(), error.diagnosis()), (Step::RegisterUmem, &limit), "{error}");
-            assert_eq!(held(), before);
+            assert_eq!(everything(), before);
         });
         ns.run(|| drop(port(&umem, copy_mode(SKB), "b", 0)));
     });
@@ -334,7 +334,7 @@ fn a_umem_that_cannot_be_made_leaves_nothing() {
         return;
     }
     in_child("a_umem_that_cannot_be_made_leaves_nothing", || {
-        let before = held();
+        let before = everything();
         let make = |config: UmemConfig, huge| Umem::new(config, NonZeroU32::new(8).unwrap(), huge);
         let large = UmemConfig::builder().frame_size(FrameSize::new(8192).unwrap()).build().unwrap();
         let error = make(large, false).unwrap_err();
@@ -345,7 +345,7 @@ fn a_umem_that_cannot_be_made_leaves_nothing() {
         let headroom = UmemConfig::builder().frame_headroom(3800).build().unwrap();
         let error = make(headroom, false).unwrap_err();
         assert!(matches!(error.diagnosis(), Diagnosis::Headroom { .. }), "{error}");
-        assert_eq!(held(), before);
+        assert_eq!(everything(), before);
     });
 }
 
