@@ -251,6 +251,15 @@ pub enum Diagnosis {
         /// Bytes of a page.
         max: u32,
     },
+    /// Frames of a pool are of another size.
+    #[error(
+        "frames of a pool have a power of two of bytes, and not {size}: take 2048, or 4096 (unaligned chunks are in the ring tier, \
+         with XDP_UMEM_UNALIGNED_CHUNK_FLAG)"
+    )]
+    UnalignedFrames {
+        /// Bytes that were asked for.
+        size: u32,
+    },
     /// The ring size is out of range.
     #[error("a ring has a power of two of entries, at most {max}")]
     RingSize {

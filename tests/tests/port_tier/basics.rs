@@ -232,6 +232,19 @@ fn large_packets_have_segments() {
 }
 
 #[test]
+fn frames_are_aligned() {
+    let (kernel, _a, _b) = world(1);
+    let make = |size| Pool::new_in(kernel.backend(), PoolConfig::default().frames(8).frame_size(size));
+    for size in [2049, 3000, 4095] {
+        let error = make(size).unwrap_err();
+        assert_eq!(*error.diagnosis(), Diagnosis::UnalignedFrames { size }, "{error}");
+        assert!(error.to_string().contains("XDP_UMEM_UNALIGNED_CHUNK_FLAG"));
+    }
+    assert!(make(1024).is_err() && make(0).is_err());
+    assert_eq!(make(2048).unwrap().frame_size(), 2048);
+}
+
+#[test]
 fn sizes() {
     assert_eq!((size_of::<Packet>(), size_of::<Option<Packet>>()), (16, 16));
     assert_eq!(size_of::<Pool>(), size_of::<usize>());

@@ -197,6 +197,17 @@ impl User {
         }
     }
 
+    /// What the ports say that the kernel has, the pool has noted; and nothing came from the kernel that could not be.
+    pub(crate) fn check_rings(&mut self) {
+        let mut on_rings = 0;
+        for port in &mut self.ports {
+            let stats = port.stats().unwrap();
+            assert_eq!(stats.violations, 0, "{stats:?}");
+            on_rings += stats.fill_waiting + stats.rx_waiting + stats.unfinished;
+        }
+        assert!(on_rings <= self.pool.with_kernel(), "{on_rings} of {}", self.pool.with_kernel());
+    }
+
     /// Everything goes home, at the latest when the queues are open again.
     pub(crate) fn end(self) -> Pool {
         let Self { pool, names, config, ports, mut held, .. } = self;

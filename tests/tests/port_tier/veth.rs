@@ -86,28 +86,37 @@ fn packets_go_in_and_out() {
     }
 }
 
-/// A few of the histories that the simulated kernel gets by the hundred.
+/// A few of the histories that the simulated kernel gets by the hundred, for each kind of pool and port. More with
+/// `PROPTEST_CASES`.
 #[test]
 fn histories() {
     if !xsk_veth::require() {
         return;
     }
+    let plain = |config: PortConfig| config;
+    let kinds: [(PoolConfig, u32, fn(PortConfig) -> PortConfig); 5] = [
+        (PoolConfig::default(), 1500, plain),
+        (PoolConfig::default().tx_metadata(true).software_checksums(true), 1500, plain),
+        (PoolConfig::default().frame_size(2048).headroom(64), 3000, plain),
+        (PoolConfig::default(), 1500, |config| config.policy(BusyPoll::default().budget(4))),
+        (PoolConfig::default().tx_metadata(true), 6000, |config| config.multi_buffer(true)),
+    ];
+    let count = std::env::var("PROPTEST_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(2);
     let mut runner = TestRunner::deterministic();
-    for mode in MODES {
-        for _ in 0..4 {
+    for (mode, (of_pool, mtu, change)) in MODES.iter().flat_map(|mode| kinds.map(|kind| (*mode, kind))) {
+        for _ in 0..count {
             let ops = proptest::collection::vec(op(), 60..80).new_tree(&mut runner).unwrap().current();
             let ns = Namespace::new().unwrap();
             let pairs = ["0", "1"].map(|i| {
                 let name = |end: &str| end.to_owned() + i;
-                let builder = VethPair::builder(&ns, &ns);
+                let builder = VethPair::builder(&ns, &ns).mtu(mtu);
                 builder.a(|a| a.name(name("a"))).b(|b| b.name(name("b"))).build().unwrap()
             });
             let taps = [0, 1].map(|i| Tap::open(&ns, pairs[i].a.name()).unwrap());
             ns.run(|| {
-                let metadata = ops.len() % 2 == 0;
-                let pool = Pool::new(PoolConfig::default().frames(64).tx_metadata(metadata)).unwrap();
+                let pool = Pool::new(of_pool.frames(64)).unwrap();
                 let names = [pairs[0].b.name(), pairs[1].b.name()];
-                let mut user = User::new(&pool, names, config(mode).fill_level(12));
+                let mut user = User::new(&pool, names, change(config(mode)).fill_level(12));
                 for op in &ops {
                     if let Op::Arrive { count, len } = *op {
                         for i in 0..count {
@@ -116,9 +125,13 @@ fn histories() {
                         }
                     }
                     user.play(op);
+                    user.check_rings();
                 }
                 let pool = user.end();
-                assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 64), "{ops:?}");
+                xsk_tests::eventually("the release of every frame", || {
+                    pool.reclaim();
+                    (pool.with_kernel(), free_frames(&pool)) == (0, 64)
+                });
             });
         }
     }

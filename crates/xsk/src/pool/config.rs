@@ -41,6 +41,13 @@ impl PoolConfig {
 
     /// Bytes of a frame: a power of two from 2048 to the page size. A received packet must fit into it less 256 bytes and the
     /// headroom, or come in several segments ([`PortConfig::multi_buffer`](crate::PortConfig::multi_buffer)).
+    ///
+    /// The kernel also takes chunks of other sizes (`XDP_UMEM_UNALIGNED_CHUNK_FLAG`), and a pool does not: which frame an address
+    /// is in is looked up for each packet that is received, sent or completed, which is a shift for these frames and would be
+    /// a division for those, and the addresses of received packets would come in two parts. What would be gained is memory: 3000
+    /// bytes instead of 4096 for a packet of the usual size, for which 2048 are enough. In zero-copy mode such chunks need huge
+    /// pages besides, as one must not cross pages that are not next to each other (`net/xdp/xsk_buff_pool.c:xp_check_unaligned`).
+    /// The [ring tier](crate::Umem) has them.
     pub fn frame_size(mut self, bytes: u32) -> Self {
         self.frame_size = bytes;
         self

@@ -64,6 +64,9 @@ impl Pool {
         let size = FrameSize::new(config.frame_size);
         let size =
             size.map_err(|_| refused(Diagnosis::Layout(LayoutError::ChunkSizeTooSmall(config.frame_size))))?;
+        if !config.frame_size.is_power_of_two() {
+            return Err(refused(Diagnosis::UnalignedFrames { size: config.frame_size }).into());
+        }
         if config.frame_size > MAX_FRAME_SIZE {
             return Err(refused(Diagnosis::FrameSize { max: MAX_FRAME_SIZE }).into());
         }
