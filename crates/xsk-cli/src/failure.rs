@@ -92,6 +92,7 @@ impl Failure {
             Diagnosis::NoNativeXdp { .. } => "; here: --skb, or leave --native out",
             Diagnosis::MtuTooLargeForProgram { .. } => "; here: --multi-buffer or --skb",
             Diagnosis::FrameTooSmall { .. } => "; here: --frame-size 4096, --multi-buffer or --copy",
+            QueueBusy { .. } | ProgramAttached { .. } => "; here: end the other program",
             Diagnosis::HugePages { .. } => "; or leave --huge-pages out",
             _ if error.step() == Step::BusyPoll => "; or leave --busy-poll out",
             _ => "",

@@ -187,10 +187,13 @@ fn what_cannot_be_is_told() {
     let bytes = dir.write("in.pcap", &packets(3));
     let (file, out) = (dir.path("in.pcap"), dir.path("out.pcap"));
     fs::write(dir.path("text.pcap"), "no capture").unwrap();
+    fs::write(dir.path("empty.pcap"), "").unwrap();
     fs::write(dir.path("cut.pcap"), &bytes[..bytes.len() - 1]).unwrap();
     for (args, code, words) in [
         (&["replay", "missing.pcap", "lo"][..], 3, "cannot read missing.pcap: No such file"),
         (&["replay", &dir.path("text.pcap"), "lo"], 3, "no pcap or pcapng file"),
+        (&["replay", &dir.path("empty.pcap"), "lo"], 3, "it is empty"),
+        (&["capture", "lo", &out, "--wire", "lo:1"], 2, "a wire has two ends"),
         (&["replay", &file, "absent"], 3, "there is no interface absent"),
         (&["replay", &file, &dir.sim("in.pcap")], 2, "is both"),
         (&["replay", &file, &dir.sim("out.pcap"), "--loop", "0"], 2, "--loop 0 fills the disk"),

@@ -44,8 +44,13 @@ fn of_interface<'a>(
     output: &mut Output,
 ) -> Result<(Outcome, Recorder<'a>), Failure> {
     let targets: Vec<_> = std::iter::once(target).chain(&options.wire).cloned().collect();
-    if let [a, b] = &targets[..] {
-        forward::check_distinct(a, b)?;
+    if let [a, b] = &targets[..]
+        && a.name == b.name
+    {
+        return Err(Failure::usage(format!(
+            "--wire {}: a wire has two ends; name another interface",
+            b.name
+        )));
     }
     let need = if options.wire.is_some() { Need::Both } else { Need::Receive };
     let request = Request { targets: &targets, need, options: &options.sockets };
@@ -53,11 +58,13 @@ fn of_interface<'a>(
     let mut recorder = Recorder::new(options)?;
     let (name, mode) = describe(&datapath, target, &ranges[0]);
     let routes = options.wire.as_ref().map(|_| forward::routes(&ranges));
-    let what = match &options.wire {
-        None => format!("what {name} receives ({mode}), and the network stack does not get"),
-        Some(other) => format!("what passes between {name} ({mode}) and {}", other.name),
+    let queues = queues(datapath.ports());
+    let text = match &options.wire {
+        None => {
+            format!("capturing what {name} receives ({mode}), {queues}; the network stack does not get it")
+        }
+        Some(other) => format!("capturing what passes between {name} ({mode}) and {}, {queues}", other.name),
     };
-    let text = format!("capturing {what}, {}", queues(datapath.ports()));
     let value = json!({ "event": "ready", "command": "capture", "interface": name, "mode": mode });
     let directions = Directions { tx: routes.is_some(), ..RX };
     let mut run = Run::start(&datapath, &options.run, directions, stop, output, (&text, value))?;

@@ -20,6 +20,9 @@ fn cannot(what: &str, path: &Path, error: &CaptureError) -> Failure {
 
 pub(super) fn open(path: &Path) -> Result<Reader, Failure> {
     let file = File::open(path).map_err(|e| cannot("read", path, &e.into()))?;
+    if file.metadata().is_ok_and(|data| data.is_file() && data.len() == 0) {
+        return Err(Failure::cannot_run(format!("cannot read {}: it is empty", path.display())));
+    }
     CaptureReader::new(BufReader::new(file)).map_err(|e| cannot("read", path, &e))
 }
 

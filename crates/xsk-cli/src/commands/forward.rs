@@ -54,7 +54,7 @@ fn interface_side(side: &Side) -> Result<Target, Failure> {
     }
 }
 
-pub(super) fn check_distinct(a: &Target, b: &Target) -> Result<(), Failure> {
+fn check_distinct(a: &Target, b: &Target) -> Result<(), Failure> {
     let overlap = a.queue.is_none() || b.queue.is_none() || a.queue == b.queue;
     if a.name == b.name && overlap {
         let name = &a.name;
