@@ -97,3 +97,8 @@ pub use port::{Port, PortConfig};
 pub use socket::{RxQueue, Socket, TxQueue};
 pub use umem::frame::FrameDesc;
 pub use umem::{CompQueue, FillQueue, Umem};
+
+/// The program in the tables for who comes from another library is compiled.
+#[cfg(all(doctest, target_os = "linux"))]
+#[doc = include_str!("../../../docs/migration.md")]
+mod migration {}
