@@ -253,6 +253,25 @@ uapi! {
     }
 }
 
+impl xdp_desc {
+    /// Its address, and in one word its length (lower half) and its options: what is not looked at apart need not be read apart.
+    #[inline(always)]
+    pub fn words(self) -> (u64, u64) {
+        // SAFETY: as many bytes without padding (asserted above), and any bytes are numbers.
+        let [addr, rest]: [u64; 2] = unsafe { core::mem::transmute(self) };
+        (addr, if cfg!(target_endian = "little") { rest } else { rest.rotate_left(32) })
+    }
+
+    /// The descriptor of such [`words`](Self::words).
+    #[inline(always)]
+    pub fn from_words(addr: u64, len_and_options: u64) -> Self {
+        let rest =
+            if cfg!(target_endian = "little") { len_and_options } else { len_and_options.rotate_left(32) };
+        // SAFETY: as in `words`.
+        unsafe { core::mem::transmute([addr, rest]) }
+    }
+}
+
 // SAFETY: integers have no padding and no invalid bit patterns.
 unsafe impl Pod for u32 {}
 // SAFETY: as above.

@@ -77,9 +77,15 @@ impl<S: Storage> Consumer<S> {
         // SAFETY: the peer published `count` entries from `own` on (its index was checked), so their slots are ours
         // until we publish, and there is no other consumer (contract of `new`). `count` is at most the capacity.
         unsafe { self.storage.read_run(self.own, &mut out[..count as usize], take) };
+        self.give_back(count);
+        Ok(count)
+    }
+
+    /// Gives the slots of the next `count` entries, which were taken, back to the peer.
+    #[inline(always)]
+    pub(super) fn give_back(&mut self, count: u32) {
         self.own = self.own.wrapping_add(count);
         self.storage.store_consumer(self.own, Order::PublishConsumer);
-        Ok(count)
     }
 
     #[cold]

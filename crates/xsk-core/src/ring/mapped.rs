@@ -97,7 +97,7 @@ impl<T: Copy, K> Mapped<T, K> {
 
     /// The slot of `index`, and how many slots follow before the ring wraps, itself included.
     #[inline(always)]
-    fn slot(&self, index: u32) -> (NonNull<T>, usize) {
+    pub(super) fn slot(&self, index: u32) -> (NonNull<T>, usize) {
         let at = index & self.mask;
         // SAFETY: `at` is less than the capacity, and `new` checked that all slots are in bounds.
         (unsafe { self.slots.add(at as usize) }, (self.mask - at) as usize + 1)

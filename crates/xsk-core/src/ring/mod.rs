@@ -6,6 +6,7 @@
 //!
 //! * [`Producer`]: the user half of the fill and TX rings.
 //! * [`Consumer`]: the user half of the RX and completion rings.
+//! * [`Entries`] and [`Slots`]: both without arrays, entry by entry.
 //! * [`Storage`]: where a ring lives. [`Mapped`] is memory; a test may bring anything else.
 //!
 //! # Rules
@@ -15,12 +16,14 @@
 //! * Nothing here blocks, allocates or makes a system call.
 
 mod consumer;
+mod in_place;
 mod mapped;
 mod producer;
 
 use core::fmt;
 
 pub use consumer::Consumer;
+pub use in_place::{Entries, Slots};
 pub use mapped::{Mapped, RingShapeError};
 pub use producer::{Producer, REKICK_AFTER};
 

@@ -51,6 +51,12 @@ impl<S: Storage> Producer<S> {
         &self.storage
     }
 
+    /// The index of the next entry to be put.
+    #[inline]
+    pub fn index(&self) -> u32 {
+        self.own
+    }
+
     /// Free slots, from memory if that suffices for `want`, otherwise from a fresh look at the consumer index.
     ///
     /// Not capped at `want`. More slots may have become free since; fewer never.
@@ -83,9 +89,15 @@ impl<S: Storage> Producer<S> {
         // SAFETY: `count` slots from `own` on are free by the peer's checked index, so they are ours until we publish
         // them, and there is no other producer (contract of `new`). `free` is never more than the capacity.
         unsafe { self.storage.write_run(self.own, items, give) };
+        self.publish(count);
+        Ok(count)
+    }
+
+    /// Publishes the next `count` entries, which were written.
+    #[inline(always)]
+    pub(super) fn publish(&mut self, count: u32) {
         self.own = self.own.wrapping_add(count);
         self.storage.store_producer(self.own, Order::PublishProducer);
-        Ok(count)
     }
 
     /// Puts as many of `items` into the ring as fit, from the front, and publishes them at once. Returns how many.
@@ -114,8 +126,28 @@ impl<S: Storage> Producer<S> {
     /// true as well when [`REKICK_AFTER`] calls in a row found entries in the ring and the peer not moving.
     #[inline]
     pub fn needs_wakeup(&self) -> bool {
+        self.wakeup_fence();
+        self.needs_wakeup_fenced()
+    }
+
+    /// The fence of [`needs_wakeup`](Self::needs_wakeup) alone. One is enough for all rings that were published before it.
+    #[inline]
+    pub fn wakeup_fence(&self) {
         self.storage.fence(Order::WakeupFence);
-        self.storage.load_flags(Order::ReadFlags) & XDP_RING_NEED_WAKEUP != 0 || self.is_stalled()
+    }
+
+    /// As [`needs_wakeup`](Self::needs_wakeup), if there was a [`wakeup_fence`](Self::wakeup_fence) of this ring or of another
+    /// one since this one was published; the caller sees to that.
+    #[inline]
+    pub fn needs_wakeup_fenced(&self) -> bool {
+        self.asks_for_wakeup() || self.is_stalled()
+    }
+
+    /// Whether the need-wakeup flag is set, and nothing else: for a ring that is looked at again, with
+    /// [`needs_wakeup`](Self::needs_wakeup), before anybody waits for its peer.
+    #[inline]
+    pub fn asks_for_wakeup(&self) -> bool {
+        self.storage.load_flags(Order::ReadFlags) & XDP_RING_NEED_WAKEUP != 0
     }
 
     /// Sets how many calls of [`needs_wakeup`](Self::needs_wakeup) may find the peer not moving before it says true.

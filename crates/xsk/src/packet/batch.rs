@@ -1,5 +1,5 @@
 use std::fmt;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::{Deref, DerefMut};
 use std::{slice, vec};
 
@@ -154,6 +154,23 @@ impl Filler<'_> {
         self.room - self.count
     }
 
+    /// The room: to be written from the front, and then [counted](Self::add).
+    #[inline(always)]
+    pub(crate) fn spare(&mut self) -> &mut [MaybeUninit<Packet>] {
+        let (count, room) = (self.count, self.room());
+        // The vector's length is still what it was before.
+        &mut self.packets.spare_capacity_mut()[count..][..room]
+    }
+
+    /// Counts packets that were written.
+    ///
+    /// # Safety
+    /// So many were, at the front of [`spare`](Self::spare).
+    #[inline(always)]
+    pub(crate) unsafe fn add(&mut self, count: usize) {
+        self.count += count;
+    }
+
     #[inline(always)]
     pub(crate) fn count(&self) -> usize {
         self.count
@@ -163,7 +180,7 @@ impl Filler<'_> {
 impl Drop for Filler<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: within the capacity, and `put` has written them.
+        // SAFETY: within the capacity, and `put` and the callers of `add` have written them.
         unsafe { self.packets.set_len(self.before + self.count) }
     }
 }

@@ -92,6 +92,18 @@ impl Packet {
         self.memory == memory
     }
 
+    /// Where its data is: to be compared.
+    #[inline(always)]
+    pub(crate) fn place(&self) -> u64 {
+        self.place
+    }
+
+    /// Whether it is the packet that was at this place of this memory, unchanged.
+    #[inline(always)]
+    pub(crate) fn is_at(&self, memory: NonNull<Memory>, place: u64) -> bool {
+        self.is_of(memory) & (self.place == place)
+    }
+
     /// Whether a port of the pool with this memory can send it as one descriptor.
     #[inline(always)]
     pub(crate) fn is_plain(&self, memory: NonNull<Memory>) -> bool {

@@ -72,12 +72,6 @@ impl Cache {
         self.frames.push(frame);
     }
 
-    /// As [`put`](Self::put), for several.
-    #[inline(always)]
-    pub(crate) fn put_all(&mut self, frames: impl ExactSizeIterator<Item = u32>) {
-        self.frames.extend(frames);
-    }
-
     /// The oldest frames go; what was used last is still in the processor's cache.
     #[cold]
     fn spill(&mut self) {

@@ -52,27 +52,44 @@ pub(crate) const MAX_PORTS: u8 = 84;
 pub(crate) struct View<'a> {
     owners: &'a [AtomicU8],
     frame_shift: u32,
-    /// Bytes of a frame.
-    frame_size: u64,
+    /// Bytes of a frame, less one: a frame is a power of two.
+    mask: u64,
 }
 
 impl View<'_> {
-    /// The frame of an address, if it is a frame that `owner` has, and the place in it.
+    /// The same without frames: nothing is found in it.
     #[inline(always)]
-    pub(crate) fn find(&self, address: u64, owner: Owner) -> Option<(u32, u64)> {
+    pub(crate) fn empty(self) -> Self {
+        Self { owners: &[], ..self }
+    }
+
+    /// The frame of an address, if it is a frame that `owner` has.
+    #[inline(always)]
+    pub(crate) fn find(&self, address: u64, owner: Owner) -> Option<usize> {
         // A shift that is out of range would cost a look at it.
-        let frame = address >> (self.frame_shift & 63);
-        let note = self.owners.get(usize::try_from(frame).ok()?)?;
+        let frame = usize::try_from(address >> (self.frame_shift & 63)).ok()?;
+        let note = self.owners.get(frame)?;
         // SAFETY: a pool has less than 2^31 frames of at most 2^15 bytes, and this is an address in one of them.
         unsafe { std::hint::assert_unchecked(address < ADDRESSES) };
-        let offset = address & (self.frame_size - 1);
-        (note.load(Order::ReadNote.ordering()) == owner.0).then_some((frame as u32, offset))
+        (note.load(Order::ReadNote.ordering()) == owner.0).then_some(frame)
+    }
+
+    /// Bytes of the frame of an address that are behind that address.
+    #[inline(always)]
+    pub(crate) fn behind(&self, address: u64) -> u64 {
+        !address & self.mask
+    }
+
+    /// The address of the frame of an address.
+    #[inline(always)]
+    pub(crate) fn start(&self, address: u64) -> u64 {
+        address & !self.mask
     }
 
     /// The frame of an address of the pool.
     #[inline(always)]
-    pub(crate) fn frame(&self, address: u64) -> u32 {
-        (address >> (self.frame_shift & 63)) as u32
+    pub(crate) fn frame(&self, address: u64) -> usize {
+        (address >> (self.frame_shift & 63)) as usize
     }
 
     /// Notes who has a frame.
@@ -80,22 +97,16 @@ impl View<'_> {
     /// # Safety
     /// It is one of the pool's: found, or that of one of its packets.
     #[inline(always)]
-    pub(crate) unsafe fn set_owner(&self, frame: u32, owner: Owner) {
-        debug_assert!((frame as usize) < self.owners.len());
+    pub(crate) unsafe fn set_owner(&self, frame: usize, owner: Owner) {
+        debug_assert!(frame < self.owners.len());
         // SAFETY: there is a note for each frame of the pool, of which this is one.
-        unsafe { self.owners.get_unchecked(frame as usize) }.store(owner.0, Order::WriteNote.ordering());
+        unsafe { self.owners.get_unchecked(frame) }.store(owner.0, Order::WriteNote.ordering());
     }
 
     /// The address of a place in a frame, as descriptors have it.
     #[inline(always)]
     pub(crate) fn address(&self, frame: u32, offset: u16) -> u64 {
         u64::from(frame) << (self.frame_shift & 63) | u64::from(offset)
-    }
-
-    /// Bytes of a frame.
-    #[inline(always)]
-    pub(crate) fn frame_size(&self) -> u64 {
-        self.frame_size
     }
 }
 
@@ -163,7 +174,7 @@ impl Memory {
 
     #[inline(always)]
     pub(crate) fn view(&self) -> View<'_> {
-        View { owners: &self.owners, frame_shift: self.frame_shift, frame_size: self.frame_size().into() }
+        View { owners: &self.owners, frame_shift: self.frame_shift, mask: u64::from(self.frame_size()) - 1 }
     }
 
     /// Number of frames.

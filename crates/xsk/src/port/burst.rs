@@ -3,12 +3,11 @@
 use xsk_core::abi::xdp_desc;
 
 use super::error::PortError;
-use super::intake::{Assembly, Intake, Taken};
+use super::intake::Intake;
 use super::receive::RxSide;
 use super::transmit::{TxSide, describe};
-use super::trouble::Trouble;
 use crate::packet::Packet;
-use crate::pool::{BURST, Cache, Owner};
+use crate::pool::{BURST, Cache};
 
 /// What becomes of a packet that [`Port::forward`](super::Port::forward) shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,38 +30,16 @@ pub struct Forwarded {
     pub refused: usize,
 }
 
-/// The descriptors of one burst. Whatever happens, also a panic of the user, each frame ends up where it belongs.
+/// What a burst works on. Whatever happens, also a panic of the user, each frame ends up where it belongs: what was put on a
+/// ring is published and the kernel told, and what was not shown stays on the RX ring.
 struct Burst<'a, 'b> {
-    intake: Intake<'a>,
-    assembly: &'a mut Assembly,
-    trouble: &'a mut Trouble,
+    rx: &'a mut RxSide,
     tx: Option<&'b mut TxSide>,
     cache: &'b mut Cache,
-    input: &'a [xdp_desc],
-    /// The index on the RX ring behind the last of `input`.
-    end: u32,
-    output: &'a mut [xdp_desc; BURST],
-    dropped: &'a mut [u64; BURST],
-    at: Progress,
-}
-
-/// How far a burst is.
-#[derive(Clone, Copy, Default)]
-struct Progress {
-    /// Of the input, those before were taken.
-    next: usize,
-    /// Of the output, those to be sent. Their frames are noted to be with the kernel, to send.
-    ready: usize,
-    /// Those of the input that are neither in `ready` nor in `dropped`.
-    gone: usize,
-}
-
-impl Progress {
-    /// Of the dropped, those to be received into again.
-    #[inline(always)]
-    fn dropped(self) -> usize {
-        self.next - self.ready - self.gone
-    }
+    /// Descriptors that it takes at most.
+    left: u32,
+    /// The index on the TX ring up to which what was put there is counted.
+    counted: u32,
 }
 
 /// Shows the packets of one burst, and sends those that are to be sent through `tx`.
@@ -73,212 +50,244 @@ pub(super) fn run(
     cache: &mut Cache,
     mut show: impl FnMut(&mut Packet) -> Verdict,
 ) -> Result<Forwarded, PortError> {
-    let mut room = BURST;
     if let Some(tx) = tx.as_deref_mut() {
         tx.reap_into(rx, cache);
-        match tx.ring.free(BURST as u32) {
-            Ok(free) => room = room.min(free as usize),
-            Err(index) => {
-                tx.trouble.defer(tx.shared.broken("TX", index));
-                room = 0;
-            }
-        }
     }
-    rx.top_up(cache);
     cache.make_room();
-    let RxSide { ring, pool, owner, assembly, trouble, scratch, .. } = rx;
-    let count = match ring.consume(&mut scratch.input[..room], |to, desc| *to = desc) {
-        Ok(count) => count as usize,
-        Err(index) => {
-            trouble.defer(rx.shared.broken("RX", index));
-            0
-        }
+    let mut done = Forwarded::default();
+    let left = {
+        let counted = tx.as_deref().map_or(0, |tx| tx.ring.index());
+        let mut burst = Burst { rx, tx: tx.as_deref_mut(), cache, left: BURST as u32, counted };
+        while burst.show(&mut show, &mut done) {}
+        burst.left
     };
-    if count == 0 {
+    if left == BURST as u32 {
         return nothing(rx, tx);
     }
-    let intake = Intake::new(pool, *owner);
-    let mut burst = Burst {
-        intake,
-        assembly,
-        trouble,
-        tx: tx.as_deref_mut(),
-        cache,
-        input: &scratch.input[..count],
-        end: ring.index(),
-        output: &mut scratch.output,
-        dropped: &mut scratch.frames,
-        at: Progress::default(),
-    };
-    let done = burst.show(&mut show);
-    drop(burst);
     rx.received += done.received as u64;
-    if tx.is_none() {
-        rx.top_up(cache);
-    }
     Ok(done)
 }
 
 /// No packet was there.
 #[cold]
+#[inline(never)]
 fn nothing(rx: &mut RxSide, tx: Option<&mut TxSide>) -> Result<Forwarded, PortError> {
     rx.wake_idle();
     if let Some(tx) = tx {
-        tx.kick();
         tx.trouble.or(0, &tx.shared)?;
     }
     rx.trouble.or(0, &rx.shared)?;
     Ok(Forwarded::default())
 }
 
-/// A packet that is not done with in a word or two.
+/// Something that is not done with in a word or two.
 enum Special {
-    /// The last one taken.
+    /// The next descriptor.
     Descriptor,
     Packet(Packet, Verdict),
 }
 
 impl Burst<'_, '_> {
+    /// Shows packets and moves them on. False if that is all for now.
     #[inline(always)]
-    fn show(&mut self, show: &mut impl FnMut(&mut Packet) -> Verdict) -> Forwarded {
-        let mut done = Forwarded::default();
-        // Of the same pool as what is received: the callers look.
-        let sender = self.tx.as_deref().map(|tx| tx.owner);
-        while let Some(special) = self.show_plain(show, sender, &mut done.received) {
-            let special = match special {
-                Special::Packet(packet, verdict) => Some((packet, verdict)),
-                Special::Descriptor => self.take_other().map(|mut packet| {
-                    let verdict = show(&mut packet);
-                    done.received += 1;
-                    (packet, verdict)
-                }),
-            };
-            match special {
-                Some((packet, Verdict::Send)) => self.send_other(packet, &mut done),
-                // Back to its pool.
-                Some((_, Verdict::Drop)) | None => {}
-            }
+    fn show(&mut self, show: &mut impl FnMut(&mut Packet) -> Verdict, done: &mut Forwarded) -> bool {
+        let (special, is_cut) =
+            if self.tx.is_some() { self.show_and_send(show, done) } else { self.show_and_drop(show, done) };
+        let special = match special {
+            None => return is_cut,
+            Some(Special::Packet(packet, verdict)) => Some((packet, verdict)),
+            Some(Special::Descriptor) => self.take_other().map(|mut packet| {
+                let verdict = show(&mut packet);
+                done.received += 1;
+                (packet, verdict)
+            }),
+        };
+        if let Some((packet, verdict)) = special {
+            self.end_other(packet, verdict, done);
         }
-        done.sent += self.at.ready;
-        done
+        true
     }
 
-    /// Shows packets as long as there is nothing special about them. What changes for each is in registers, as nothing but
-    /// the user is called.
+    /// Shows packets as long as there is nothing special about them, and sends them in place. What changes for each is in
+    /// registers, as nothing but the user is called.
     #[inline(always)]
-    fn show_plain(
+    fn show_and_send(
         &mut self,
         show: &mut impl FnMut(&mut Packet) -> Verdict,
-        sender: Option<Owner>,
-        received: &mut usize,
-    ) -> Option<Special> {
-        let (intake, sends, sender) = (self.intake, sender.is_some(), sender.unwrap_or(Owner::USER));
-        let (input, output, dropped) = (self.input, &mut *self.output, &mut *self.dropped);
-        let mut at = self.at;
-        let mut special = None;
-        let first = at.next;
-        if !self.assembly.is_under_way {
-            while let Some(desc) = input.get(at.next) {
-                at.next += 1;
-                let Some(mut packet) = intake.take_plain(*desc) else {
-                    special = Some(Special::Descriptor);
-                    at.gone += 1;
-                    break;
-                };
-                // For the case that the user panics: this one is gone then.
-                (self.at.next, self.at.ready, self.at.gone) = (at.next, at.ready, at.gone + 1);
-                let verdict = show(&mut packet);
-                if !packet.is_plain(intake.pointer) || (verdict == Verdict::Send && !sends) {
-                    special = Some(Special::Packet(packet, verdict));
-                    at.gone += 1;
-                    break;
-                }
-                let address = packet.address();
-                if verdict == Verdict::Send {
-                    // SAFETY: a packet of this pool.
-                    unsafe { intake.view.set_owner(intake.view.frame(address), sender) };
-                    // SAFETY: no more are ready than were taken from the input, which has `BURST` at most.
-                    *unsafe { output.get_unchecked_mut(at.ready) } = describe(&packet);
-                    at.ready += 1;
-                } else {
-                    dropped[(at.dropped() - 1) % BURST] = address;
-                }
-                packet.into_frames();
+        done: &mut Forwarded,
+    ) -> (Option<Special>, bool) {
+        let RxSide { ring, pool, owner, assembly, trouble, shared, .. } = &mut *self.rx;
+        let intake = Intake::new(pool, *owner).unless(assembly.is_under_way);
+        // Of the same pool as what is received: the callers look.
+        let Some(tx) = self.tx.as_deref_mut() else { return (None, false) };
+        let mut slots = match tx.ring.slots(self.left, 0) {
+            Ok(slots) => slots,
+            Err(index) => {
+                tx.trouble.defer(tx.shared.broken("TX", index));
+                return (None, false);
             }
-        } else if at.next < input.len() {
-            (at.next, at.gone) = (at.next + 1, at.gone + 1);
-            special = Some(Special::Descriptor);
+        };
+        let room = slots.room();
+        let mut entries = match ring.entries(room) {
+            Ok(entries) => entries,
+            Err(index) => {
+                trouble.defer(shared.broken("RX", index));
+                return (None, false);
+            }
+        };
+        let sender = tx.owner;
+        let mut special = None;
+        while let Some(desc) = entries.peek() {
+            let Some((frame, mut packet)) = intake.take_plain(desc.words()) else {
+                special = Some(Special::Descriptor);
+                break;
+            };
+            entries.next();
+            let before = packet.place();
+            let verdict = show(&mut packet);
+            // Where it was: nothing has to be found out again.
+            let (frame, (addr, len)) = if packet.is_at(intake.pointer, before) {
+                (frame, desc.words())
+            } else if packet.is_plain(intake.pointer) {
+                (intake.view.frame(packet.address()), describe(&packet))
+            } else {
+                special = Some(Special::Packet(packet, verdict));
+                break;
+            };
+            if verdict == Verdict::Drop {
+                self.cache.put(frame as u32);
+            } else if slots.put(xdp_desc::from_words(addr, len)) {
+                // SAFETY: the frame of a packet of this pool.
+                unsafe { intake.view.set_owner(frame, sender) };
+            } else {
+                special = Some(Special::Packet(packet, verdict));
+                break;
+            }
+            packet.into_frames();
         }
-        self.at = at;
-        *received += at.next - first - usize::from(matches!(special, Some(Special::Descriptor)));
-        special
+        done.received += entries.taken() as usize;
+        done.sent += slots.written() as usize;
+        self.left -= entries.taken();
+        let is_cut = entries.is_cut() | (slots.is_cut() & (entries.taken() == room));
+        (special, is_cut & (self.left > 0))
     }
 
-    /// The packet of the descriptor that was taken last, which has something special about it.
+    /// As [`show_and_send`](Self::show_and_send), but the frames are received into again.
+    #[inline(always)]
+    fn show_and_drop(
+        &mut self,
+        show: &mut impl FnMut(&mut Packet) -> Verdict,
+        done: &mut Forwarded,
+    ) -> (Option<Special>, bool) {
+        let RxSide { ring, fill, pool, owner, assembly, trouble, shared, level, filled, .. } = &mut *self.rx;
+        let intake = Intake::new(pool, *owner).unless(assembly.is_under_way);
+        let mut dropped = match fill.slots(self.left, fill.capacity() - *level) {
+            Ok(slots) => slots,
+            Err(index) => {
+                trouble.defer(shared.broken("fill", index));
+                return (None, false);
+            }
+        };
+        let mut entries = match ring.entries(self.left) {
+            Ok(entries) => entries,
+            Err(index) => {
+                trouble.defer(shared.broken("RX", index));
+                return (None, false);
+            }
+        };
+        let mut special = None;
+        while let Some(desc) = entries.peek() {
+            let Some((frame, mut packet)) = intake.take_plain(desc.words()) else {
+                special = Some(Special::Descriptor);
+                break;
+            };
+            entries.next();
+            let before = packet.place();
+            let verdict = show(&mut packet);
+            if !packet.is_at(intake.pointer, before) {
+                special = Some(Special::Packet(packet, verdict));
+                break;
+            }
+            if dropped.put(intake.view.start(desc.addr)) {
+                // SAFETY: the frame of a packet of this pool.
+                unsafe { intake.view.set_owner(frame, intake.owner) };
+            } else {
+                self.cache.put(frame as u32);
+            }
+            packet.into_frames();
+        }
+        *filled |= dropped.written() > 0;
+        done.received += entries.taken() as usize;
+        self.left -= entries.taken();
+        (special, entries.is_cut() & (self.left > 0))
+    }
+
+    /// Takes the next descriptor, which has something special about it, and those that belong to it: its packet, if it is one.
     #[cold]
     #[inline(never)]
     fn take_other(&mut self) -> Option<Packet> {
-        let number = self.at.next - 1;
-        let desc = self.input[number];
-        match self.intake.take(desc, self.assembly) {
-            Taken::Packet(packet) => Some(packet),
-            Taken::Nothing => None,
-            Taken::Bad(kind) => {
-                let behind = (self.input.len() - number) as u32;
-                self.trouble.note("RX", self.end.wrapping_sub(behind), desc, kind);
-                None
+        let RxSide { ring, pool, owner, assembly, trouble, .. } = &mut *self.rx;
+        let intake = Intake::new(pool, *owner);
+        let most = match self.tx.as_deref_mut() {
+            Some(tx) => tx.ring.free(self.left).unwrap_or(0).min(self.left),
+            None => self.left,
+        };
+        let mut entries = ring.entries(most).ok()?;
+        let mut packet = None;
+        while let Some(desc) = entries.next() {
+            let index = entries.index().wrapping_sub(1);
+            packet = intake.take_other(desc, assembly, trouble, index);
+            if packet.is_some() || !assembly.is_under_way {
+                break;
             }
         }
+        self.left -= entries.taken();
+        packet
     }
 
     /// Packets of several segments, and those that cannot be sent.
     #[cold]
     #[inline(never)]
-    fn send_other(&mut self, packet: Packet, done: &mut Forwarded) {
-        done.sent += self.at.ready;
-        self.put();
-        if let Some(tx) = self.tx.as_deref_mut()
+    fn end_other(&mut self, packet: Packet, verdict: Verdict, done: &mut Forwarded) {
+        self.count();
+        if verdict == Verdict::Drop {
+            // Back to its pool.
+        } else if let Some(tx) = self.tx.as_deref_mut()
             && tx.put_in_burst(&packet)
         {
             packet.into_frames();
             done.sent += 1;
+            self.counted = tx.ring.index();
         } else {
             done.refused += 1;
         }
     }
 
-    /// Puts what is ready on the TX ring.
-    #[inline(never)]
-    fn put(&mut self) {
-        let Some(tx) = self.tx.as_deref_mut() else { return };
-        // There is room for one descriptor for each that was received. Where a packet of several was sent as well, they were
-        // as many that were received, unless the user exchanged packets: what does not fit then goes home.
-        let ready = &self.output[..self.at.ready];
-        let put = tx.ring.produce_some(ready, |desc| *desc).unwrap_or(0) as usize;
-        tx.sent += put as u64;
-        tx.outstanding += put;
-        for desc in &ready[put..] {
-            let (frame, _) = tx.pool.memory().split(desc.addr);
-            tx.pool.memory().set_owner(frame as u32, Owner::USER);
-            self.cache.put(frame as u32);
+    /// Counts what was put on the TX ring in place: a frame for each packet.
+    #[inline(always)]
+    fn count(&mut self) {
+        if let Some(tx) = self.tx.as_deref_mut() {
+            let put = tx.ring.index().wrapping_sub(self.counted);
+            tx.sent += u64::from(put);
+            tx.outstanding += put as usize;
+            self.counted = tx.ring.index();
         }
-        (self.at.gone, self.at.ready) = (self.at.gone + self.at.ready, 0);
     }
 }
 
 impl Drop for Burst<'_, '_> {
     #[inline]
     fn drop(&mut self) {
-        // None is left, unless the user panicked.
-        while self.at.next < self.input.len() {
-            (self.at.next, self.at.gone) = (self.at.next + 1, self.at.gone + 1);
-            drop(self.take_other());
-        }
-        let view = self.intake.view;
-        self.cache.put_all(self.dropped[..self.at.dropped()].iter().map(|address| view.frame(*address)));
-        self.put();
-        if let Some(tx) = self.tx.as_deref_mut() {
-            tx.kick();
+        self.count();
+        self.rx.fill_up(self.cache);
+        // One fence for both rings.
+        let asks_tx = self.tx.as_deref_mut().and_then(TxSide::waiting);
+        if asks_tx.is_some() || self.rx.filled {
+            self.rx.fill.wakeup_fence();
+            if let (Some(tx), Some(left)) = (self.tx.as_deref_mut(), asks_tx) {
+                tx.wake_fenced(left);
+            }
+            self.rx.wake_fenced();
         }
     }
 }

@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 use xsk_core::abi::{XDP_PKT_CONTD, xdp_desc};
 
 use super::error::ViolationKind;
+use super::trouble::Trouble;
 use crate::packet::Packet;
 use crate::pool::{Memory, Owner, Pool, View};
 
@@ -14,15 +15,7 @@ pub(super) struct Intake<'a> {
     pub(super) view: View<'a>,
     memory: &'a Memory,
     pub(super) pointer: NonNull<Memory>,
-    owner: Owner,
-}
-
-/// What a descriptor came to.
-pub(super) enum Taken {
-    Packet(Packet),
-    /// A segment of a packet that is not complete, or of one that is spoiled.
-    Nothing,
-    Bad(ViolationKind),
+    pub(super) owner: Owner,
 }
 
 /// A packet of several segments that is on its way.
@@ -51,37 +44,39 @@ impl<'a> Intake<'a> {
         Self { view: memory.view(), memory, pointer: pool.pointer(), owner }
     }
 
-    /// Takes the frame of a descriptor back from the kernel.
+    /// The same, which takes nothing if `other`: for packets of several segments, which [`take_other`](Self::take_other) takes.
     #[inline(always)]
-    pub(super) fn take(&self, desc: xdp_desc, assembly: &mut Assembly) -> Taken {
-        if !assembly.is_under_way
-            && let Some(packet) = self.take_plain(desc)
-        {
-            return Taken::Packet(packet);
-        }
-        self.take_other(desc, assembly)
+    pub(super) fn unless(self, other: bool) -> Self {
+        if other { Self { view: self.view.empty(), ..self } } else { self }
     }
 
-    /// As [`take`](Self::take), if there is nothing special about the descriptor, and no packet is assembled.
+    /// Takes the frame of a descriptor, as its words, back from the kernel, if there is nothing special about it. The frame, and
+    /// the packet in it, which has some bytes.
     #[inline(always)]
-    pub(super) fn take_plain(&self, desc: xdp_desc) -> Option<Packet> {
-        let (frame, offset) = self.view.find(desc.addr, self.owner)?;
-        // One comparison for both: with options it is longer than any frame.
-        let len_and_options = u64::from(desc.len) | u64::from(desc.options) << 32;
-        if len_and_options > self.view.frame_size() - offset {
+    pub(super) fn take_plain(&self, (addr, len_and_options): (u64, u64)) -> Option<(usize, Packet)> {
+        let frame = self.view.find(addr, self.owner)?;
+        // One comparison for all: with options it is longer than any frame, and so it is without bytes, less one.
+        if len_and_options.wrapping_sub(1) > self.view.behind(addr) {
             return None;
         }
         // SAFETY: it was found.
         unsafe { self.view.set_owner(frame, Owner::USER) };
         // SAFETY: the frame is one of the pool's, and until now was with the kernel: this port gave it, and the kernel
         // has just given it back. Offset and length are within it, and a frame is at most 32768 bytes.
-        Some(unsafe { Packet::new(self.pointer, desc.addr, desc.len as u16) })
+        Some((frame, unsafe { Packet::new(self.pointer, addr, len_and_options as u16) }))
     }
 
-    /// Packets of several segments, and bad descriptors.
+    /// Packets of several segments, those without bytes, and bad descriptors, of which it takes a note. The packet, if it is
+    /// complete.
     #[cold]
     #[inline(never)]
-    pub(super) fn take_other(&self, desc: xdp_desc, assembly: &mut Assembly) -> Taken {
+    pub(super) fn take_other(
+        self,
+        desc: xdp_desc,
+        assembly: &mut Assembly,
+        trouble: &mut Trouble,
+        index: u32,
+    ) -> Option<Packet> {
         let before = std::mem::take(&mut assembly.state);
         let taken = match self.take_segment(desc) {
             // The rest of its packet is worth nothing, if there is one.
@@ -89,7 +84,8 @@ impl<'a> Intake<'a> {
                 if desc.options == XDP_PKT_CONTD {
                     assembly.state = State::Spoiled;
                 }
-                Taken::Bad(kind)
+                trouble.note("RX", index, desc, kind);
+                None
             }
             Ok(segment) => self.join(desc, segment, before, &mut assembly.state),
         };
@@ -99,16 +95,16 @@ impl<'a> Intake<'a> {
 
     /// A packet of this descriptor alone.
     fn take_segment(&self, desc: xdp_desc) -> Result<Packet, ViolationKind> {
-        let Some((frame, offset)) = self.view.find(desc.addr, self.owner) else {
+        let Some(frame) = self.view.find(desc.addr, self.owner) else {
             let (frame, _) = self.memory.split(desc.addr);
             let is_outside = frame >= u64::from(self.memory.frames());
             return Err(if is_outside { ViolationKind::Address } else { ViolationKind::NotWithKernel });
         };
         // SAFETY: it was found.
         unsafe { self.view.set_owner(frame, Owner::USER) };
-        let fits = offset + u64::from(desc.len) <= self.view.frame_size();
+        let fits = u64::from(desc.len) <= self.view.behind(desc.addr) + 1;
         let len = if fits { desc.len as u16 } else { 0 };
-        // SAFETY: as in `take`. Of a bad descriptor the frame alone counts: it goes home.
+        // SAFETY: as in `take_plain`. Of a bad descriptor the frame alone counts: it goes home.
         let segment = unsafe { Packet::new(self.pointer, desc.addr, len) };
         if !fits {
             Err(ViolationKind::Length)
@@ -119,7 +115,7 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn join(&self, desc: xdp_desc, segment: Packet, before: State, state: &mut State) -> Taken {
+    fn join(&self, desc: xdp_desc, segment: Packet, before: State, state: &mut State) -> Option<Packet> {
         let (more, frame) = (desc.options & XDP_PKT_CONTD != 0, segment.frame());
         let packet = match before {
             State::Between => segment,
@@ -134,13 +130,13 @@ impl<'a> Intake<'a> {
                 if more {
                     *state = State::Spoiled;
                 }
-                return Taken::Nothing;
+                return None;
             }
         };
         if !more {
-            return Taken::Packet(packet);
+            return Some(packet);
         }
         *state = State::Begun(packet, frame);
-        Taken::Nothing
+        None
     }
 }

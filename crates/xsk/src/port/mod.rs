@@ -118,7 +118,7 @@ impl Port {
         if batch.room() == 0 {
             return Ok(0);
         }
-        self.tx.reap(&mut self.cache);
+        self.tx.reap_into(&mut self.rx, &mut self.cache);
         self.rx.receive(&mut self.cache, batch)
     }
 
@@ -180,7 +180,7 @@ impl Port {
     /// Only if no packet was there.
     #[inline]
     pub fn for_each(&mut self, mut show: impl FnMut(&mut Packet)) -> Result<usize, PortError> {
-        self.tx.reap(&mut self.cache);
+        self.tx.reap_into(&mut self.rx, &mut self.cache);
         for_each(&mut self.rx, &mut self.cache, &mut show)
     }
 

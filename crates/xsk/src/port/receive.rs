@@ -6,21 +6,11 @@ use std::time::Duration;
 use xsk_core::abi::xdp_desc;
 
 use super::error::PortError;
-use super::intake::{Assembly, Intake, Taken};
+use super::intake::{Assembly, Intake};
 use super::trouble::Trouble;
-use crate::error::Error;
 use crate::packet::Batch;
 use crate::pool::{BURST, Cache, Owner, Pool};
 use crate::queue::{ConsumerOf, ProducerOf, Shared};
-
-/// Descriptors on their way from one ring to another.
-#[derive(Debug)]
-pub(super) struct Scratch {
-    pub(super) input: [xdp_desc; BURST],
-    pub(super) output: [xdp_desc; BURST],
-    /// Addresses of frames.
-    pub(super) frames: [u64; BURST],
-}
 
 #[derive(Debug)]
 pub(super) struct RxSide {
@@ -30,11 +20,12 @@ pub(super) struct RxSide {
     pub(super) owner: Owner,
     pub(super) assembly: Assembly,
     pub(super) trouble: Trouble,
-    pub(super) scratch: Box<Scratch>,
     /// How many frames the fill ring is kept at.
-    level: u32,
+    pub(super) level: u32,
     /// Frames that are missing before it is topped up.
     step: u32,
+    /// Frames were put on the fill ring, and the kernel was not asked yet whether it waits for them.
+    pub(super) filled: bool,
     pub(super) shared: Arc<Shared>,
     pub(super) received: u64,
     /// System calls for the receiving side.
@@ -59,13 +50,9 @@ impl RxSide {
             owner,
             assembly: Assembly::default(),
             trouble: Trouble::default(),
-            scratch: Box::new(Scratch {
-                input: [xdp_desc::default(); BURST],
-                output: [xdp_desc::default(); BURST],
-                frames: [0; BURST],
-            }),
             level: level.clamp(1, fill.capacity()),
             step: (level / 4).clamp(1, BURST as u32),
+            filled: false,
             fill,
             shared: Arc::clone(shared),
             received: 0,
@@ -76,29 +63,34 @@ impl RxSide {
 
     /// Receives what there is, as far as the batch has room.
     pub(super) fn receive(&mut self, cache: &mut Cache, batch: &mut Batch) -> Result<usize, PortError> {
-        self.top_up(cache);
-        let Self { ring, pool, owner, assembly, trouble, scratch, .. } = self;
+        self.fill_up(cache);
+        let Self { ring, pool, owner, assembly, trouble, .. } = self;
         let intake = Intake::new(pool, *owner);
         let mut filler = batch.filler();
         let mut seen = 0;
         while filler.room() > 0 {
-            let (index, room) = (ring.index(), filler.room().min(BURST));
-            let entries = match ring.consume(&mut scratch.input[..room], |to, desc| *to = desc) {
-                Ok(entries) => entries as usize,
+            let room = filler.room() as u32;
+            let mut entries = match ring.entries(room) {
+                Ok(entries) => entries,
                 Err(index) => {
                     trouble.defer(self.shared.broken("RX", index));
-                    0
+                    break;
                 }
             };
-            seen += entries;
-            for (i, desc) in scratch.input[..entries].iter().enumerate() {
-                match intake.take(*desc, assembly) {
-                    Taken::Packet(packet) => filler.put(packet),
-                    Taken::Nothing => {}
-                    Taken::Bad(kind) => trouble.note("RX", index.wrapping_add(i as u32), *desc, kind),
+            let plain = intake.unless(assembly.is_under_way);
+            let taken = entries.take_into(filler.spare(), |desc| Some(plain.take_plain(desc.words())?.1));
+            // SAFETY: so many were written.
+            unsafe { filler.add(taken) };
+            if let Some(desc) = entries.next() {
+                let index = entries.index().wrapping_sub(1);
+                if let Some(packet) = intake.take_other(desc, assembly, trouble, index) {
+                    filler.put(packet);
                 }
+                seen += entries.taken();
+                continue;
             }
-            if entries < room {
+            seen += entries.taken();
+            if entries.taken() < room && !entries.is_cut() {
                 break;
             }
         }
@@ -107,13 +99,22 @@ impl RxSide {
         self.received += count as u64;
         if seen == 0 {
             self.wake_idle();
+        } else {
+            self.wake();
         }
         self.trouble.or(count, &self.shared)
     }
 
-    /// Puts frames on the fill ring, if it lacks enough of them for a batch.
+    /// Puts frames on the fill ring, if it lacks enough of them for a batch, and makes the kernel look, if it asks for that.
     #[inline]
     pub(super) fn top_up(&mut self, cache: &mut Cache) {
+        self.fill_up(cache);
+        self.wake();
+    }
+
+    /// As [`top_up`](Self::top_up), but the kernel is left alone.
+    #[inline]
+    pub(super) fn fill_up(&mut self, cache: &mut Cache) {
         let spare = self.fill.capacity() - self.level;
         match self.fill.free(spare + self.step) {
             Ok(free) if free < spare + self.step => {}
@@ -124,58 +125,56 @@ impl RxSide {
 
     fn put_frames(&mut self, cache: &mut Cache, mut missing: usize) {
         let (view, owner) = (self.pool.memory().view(), self.owner);
-        let mut put = 0;
         while missing > 0 {
             let frames = cache.at_hand(missing.min(BURST));
             let count = self.fill.produce(frames, |frame| {
                 // SAFETY: a frame of the cache, which is of this pool.
-                unsafe { view.set_owner(*frame, owner) };
+                unsafe { view.set_owner(*frame as usize, owner) };
                 view.address(*frame, 0)
             });
             let count = count.unwrap_or(0) as usize;
             cache.taken(count);
-            put += count;
+            self.filled |= count > 0;
             missing -= count;
             if count == 0 {
                 break;
             }
         }
-        if put > 0 {
-            self.wake();
+    }
+
+    /// Makes the kernel look at the fill ring, if something was put there and it asks for that.
+    #[inline]
+    pub(super) fn wake(&mut self) {
+        if self.filled {
+            self.fill.wakeup_fence();
+            self.wake_fenced();
         }
     }
 
-    /// Puts the first frames of the scratch, which are noted to be with the kernel already, on the fill ring. There is room:
-    /// [`lacks`](Self::lacks) said so.
-    #[inline(always)]
-    pub(super) fn put_scratch(&mut self, count: usize) {
-        let put = self.fill.produce(&self.scratch.frames[..count], |address| *address);
-        debug_assert!(put == Ok(count as u32));
-        self.wake();
-    }
-
-    /// Whether the fill ring lacks `count` frames, and has room for them.
-    #[inline(always)]
-    pub(super) fn lacks(&mut self, count: u32) -> bool {
-        let spare = self.fill.capacity() - self.level;
-        self.fill.free(spare + count).is_ok_and(|free| free >= spare + count)
-    }
-
-    /// Makes the kernel look at the fill ring, if it asks for that.
+    /// As [`wake`](Self::wake), if there was a fence since something was put there. Whether the kernel moves is seen to when
+    /// nothing is there ([`wake_idle`](Self::wake_idle)).
     #[inline]
-    pub(super) fn wake(&mut self) {
-        if self.fill.needs_wakeup() {
-            self.wakeups += 1;
-            self.check(self.shared.wake_rx());
+    pub(super) fn wake_fenced(&mut self) {
+        if std::mem::take(&mut self.filled) && self.fill.asks_for_wakeup() {
+            self.call_rx();
         }
     }
 
     /// As [`wake`](Self::wake), when nothing was there: with busy polling the driver gets its turn in any case.
     #[inline]
     pub(super) fn wake_idle(&mut self) {
+        self.filled = false;
         if self.polls_for.is_some() || self.fill.needs_wakeup() {
-            self.wakeups += 1;
-            self.check(self.shared.wake_rx());
+            self.call_rx();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn call_rx(&mut self) {
+        self.wakeups += 1;
+        if let Err(error) = self.shared.wake_rx() {
+            self.trouble.defer(error);
         }
     }
 
@@ -190,12 +189,6 @@ impl RxSide {
                 Ok(_) => return Ok(true),
                 Err(index) => return Err(self.shared.broken("RX", index).into()),
             }
-        }
-    }
-
-    fn check(&mut self, result: Result<(), Error>) {
-        if let Err(error) = result {
-            self.trouble.defer(error);
         }
     }
 }

@@ -62,12 +62,12 @@ impl Timestamps {
         self.waiting.push_back(Waiting { frame, address, token, asked: packet.stamp() });
     }
 
-    /// The frame of an address that came back, if it is one of these, and the place in it. Nobody has it yet but the caller.
+    /// The frame of an address that came back, if it is one of these. Nobody has it yet but the caller.
     #[cold]
     #[inline(never)]
-    pub(super) fn find(&mut self, memory: &Memory, address: u64) -> Option<(u32, u64)> {
+    pub(super) fn find(&mut self, memory: &Memory, address: u64) -> Option<usize> {
         let found = memory.view().find(address, self.owner)?;
-        self.look_at(memory, found.0);
+        self.look_at(memory, found as u32);
         Some(found)
     }
 

@@ -12,7 +12,7 @@ use crate::backend::TxOffloads;
 use crate::config::MIN_TX_BUDGET;
 use crate::error::{Diagnosis, Step};
 use crate::packet::{Batch, Packet, Requests};
-use crate::pool::{BURST, Cache, Memory, Owner, Pool};
+use crate::pool::{BURST, Cache, Owner, Pool};
 use crate::queue::{ConsumerOf, ProducerOf, Shared};
 
 /// Segments that Linux sends as one packet, with its default of `MAX_SKB_FRAGS` (`net/xdp/xsk.c:xsk_build_skb`).
@@ -39,17 +39,6 @@ pub(super) struct TxSide {
     pub(super) dropped: u64,
 }
 
-/// In the place of an address that was not the kernel's to give back. It is the start of no frame.
-const BAD: u64 = u64::MAX;
-
-/// Reports such an address.
-#[cold]
-fn note(trouble: &mut Trouble, memory: &Memory, index: u32, addr: u64) {
-    let is_outside = memory.split(addr).0 >= u64::from(memory.frames());
-    let kind = if is_outside { ViolationKind::Address } else { ViolationKind::NotWithKernel };
-    trouble.note("completion", index, xdp_desc { addr, len: 0, options: 0 }, kind);
-}
-
 /// How it went with one packet.
 enum One {
     Sent,
@@ -57,9 +46,10 @@ enum One {
     Refused(Diagnosis),
 }
 
+/// The words of the descriptor of a packet of one segment.
 #[inline(always)]
-pub(super) fn describe(packet: &Packet) -> xdp_desc {
-    xdp_desc { addr: packet.address(), len: packet.first_len().into(), options: 0 }
+pub(super) fn describe(packet: &Packet) -> (u64, u64) {
+    (packet.address(), packet.first_len().into())
 }
 
 /// Why what a packet asks for cannot be sent. The kernel would refuse some of it again and again, and send nothing any more
@@ -107,7 +97,11 @@ impl TxSide {
         self.reap(cache);
         let mut sent = 0;
         loop {
-            sent += self.put_plain(batch);
+            let (put, is_cut) = self.put_plain(batch);
+            sent += put;
+            if is_cut {
+                continue;
+            }
             let Some(next) = batch.first() else { break };
             if next.is_plain(self.pool.pointer()) {
                 break;
@@ -131,29 +125,31 @@ impl TxSide {
         self.trouble.or(sent, &self.shared)
     }
 
-    /// Puts the packets of the batch up to the first that is not plain on the ring, as far as there is room.
+    /// Puts the packets of the batch up to the first that is not plain on the ring, as far as there is room before its end.
+    /// How many, and whether there is more room behind.
     #[inline]
-    fn put_plain(&mut self, batch: &mut Batch) -> usize {
-        let free = match self.ring.free(batch.len() as u32) {
-            Ok(free) => free as usize,
+    fn put_plain(&mut self, batch: &mut Batch) -> (usize, bool) {
+        let mut slots = match self.ring.slots(batch.len() as u32, 0) {
+            Ok(slots) => slots,
             Err(index) => {
                 self.trouble.defer(self.shared.broken("TX", index));
-                return 0;
+                return (0, false);
             }
         };
         let (view, pointer, owner) = (self.pool.memory().view(), self.pool.pointer(), self.owner);
-        let packets = &batch[..free.min(batch.len())];
-        let plain = packets.iter().position(|packet| !packet.is_plain(pointer));
-        let put = self.ring.produce(&packets[..plain.unwrap_or(packets.len())], |packet| {
+        for packet in batch.iter() {
+            let (addr, len) = describe(packet);
+            if !packet.is_plain(pointer) || !slots.put(xdp_desc::from_words(addr, len)) {
+                break;
+            }
             // SAFETY: a packet of this pool.
-            unsafe { view.set_owner(view.frame(packet.address()), owner) };
-            describe(packet)
-        });
-        // There is room: that was seen above.
-        let put = put.unwrap_or(0) as usize;
+            unsafe { view.set_owner(view.frame(addr), owner) };
+        }
+        let (put, is_cut) = (slots.written() as usize, slots.is_cut() && slots.room() == 0);
+        drop(slots);
         batch.forget_front(put);
         self.outstanding += put;
-        put
+        (put, is_cut)
     }
 
     /// Puts a packet on the ring that has several segments, or none that can be sent.
@@ -237,12 +233,32 @@ impl TxSide {
     /// Takes back the frames that were sent.
     #[inline]
     pub(super) fn reap(&mut self, cache: &mut Cache) {
-        let mut frames = [0; BURST];
+        match self.completion.available_now() {
+            Ok(0) => {}
+            Ok(_) => self.reap_home(cache),
+            Err(index) => self.trouble.defer(self.shared.broken("completion", index)),
+        }
+    }
+
+    #[inline(never)]
+    fn reap_home(&mut self, cache: &mut Cache) {
         loop {
-            let (count, entries) = self.take_back(&mut frames, Owner::USER);
             cache.make_room();
-            cache.put_all(frames[..count].iter().map(|address| self.pool.memory().split(*address).0 as u32));
-            if entries < BURST {
+            let (view, owner) = (self.pool.memory().view(), self.owner);
+            let Ok(mut entries) = self.completion.entries(BURST as u32) else { return };
+            while let Some(frame) = entries.peek().and_then(|address| view.find(address, owner)) {
+                entries.next();
+                // SAFETY: it was found.
+                unsafe { view.set_owner(frame, Owner::USER) };
+                cache.put(frame as u32);
+            }
+            // None comes back that was not counted when it went.
+            self.outstanding -= entries.taken() as usize;
+            let (is_special, more) = (entries.len() > 0, entries.taken() == BURST as u32 || entries.is_cut());
+            drop(entries);
+            if is_special {
+                self.take_special(cache);
+            } else if !more {
                 return;
             }
         }
@@ -251,75 +267,107 @@ impl TxSide {
     /// As [`reap`](Self::reap), but as long as `rx` lacks frames they go there at once.
     #[inline]
     pub(super) fn reap_into(&mut self, rx: &mut RxSide, cache: &mut Cache) {
-        let waiting = self.completion.available(BURST as u32).unwrap_or(0).min(BURST as u32);
-        if waiting > 0 && rx.pool == self.pool && rx.lacks(waiting) {
-            let (count, _) = self.take_back(&mut rx.scratch.frames[..waiting as usize], rx.owner);
-            rx.put_scratch(count);
-            if (waiting as usize) < BURST {
-                return;
+        match self.completion.available_now() {
+            Ok(0) => {}
+            Ok(waiting) if rx.pool == self.pool => {
+                if !self.reap_there(rx, cache, waiting) {
+                    self.reap(cache);
+                }
             }
+            Ok(_) => self.reap_home(cache),
+            Err(index) => self.trouble.defer(self.shared.broken("completion", index)),
         }
-        self.reap(cache);
     }
 
-    /// Takes back frames that were sent, for a new owner, as far as `frames` has room. Their addresses are in `frames`, from the
-    /// front. Returns how many, and how many entries the ring had.
-    #[inline(always)]
-    fn take_back(&mut self, frames: &mut [u64], new: Owner) -> (usize, usize) {
-        let index = self.completion.index();
-        let entries = match self.completion.consume(frames, |to, addr| *to = addr) {
-            Ok(entries) => entries as usize,
-            Err(index) => {
-                self.trouble.defer(self.shared.broken("completion", index));
-                0
+    /// Takes back `waiting` frames, or as many as `rx` lacks. False if there are more.
+    #[inline(never)]
+    fn reap_there(&mut self, rx: &mut RxSide, cache: &mut Cache, mut waiting: u32) -> bool {
+        let RxSide { fill, owner: new, level, filled, .. } = rx;
+        while waiting > 0 {
+            let (view, owner, new) = (self.pool.memory().view(), self.owner, *new);
+            let Ok(mut slots) = fill.slots(waiting, fill.capacity() - *level) else { return false };
+            if slots.room() == 0 {
+                return false;
             }
-        };
-        let Self { pool, owner, trouble, timestamps, .. } = self;
-        let (memory, view, owner) = (pool.memory(), pool.memory().view(), *owner);
-        let mut count = entries;
-        for (i, entry) in frames[..entries].iter_mut().enumerate() {
-            *entry = if let Some((frame, offset)) =
-                view.find(*entry, owner).or_else(|| timestamps.find(memory, *entry))
-            {
+            let Ok(mut entries) = self.completion.entries(slots.room()) else { return false };
+            entries.move_to(&mut slots, |address| {
+                let frame = view.find(address, owner)?;
                 // SAFETY: it was found.
                 unsafe { view.set_owner(frame, new) };
-                *entry - offset
-            } else {
-                note(trouble, memory, index.wrapping_add(i as u32), *entry);
-                count -= 1;
-                BAD
-            };
-        }
-        if count < entries {
-            let mut good = 0;
-            for i in 0..entries {
-                frames[good] = frames[i];
-                good += usize::from(frames[i] != BAD);
+                Some(view.start(address))
+            });
+            *filled = true;
+            waiting -= entries.taken();
+            // None comes back that was not counted when it went.
+            self.outstanding -= entries.taken() as usize;
+            // There was a slot for each entry.
+            let is_special = entries.len() > 0;
+            drop(entries);
+            if is_special {
+                self.take_special(cache);
+                waiting -= 1;
             }
         }
-        // A frame of this port came back for each, and none comes back that was not counted when it went.
-        self.outstanding -= count;
-        (count, entries)
+        true
+    }
+
+    /// Takes an address off the completion ring about which there is something special: a packet that asked when it was sent,
+    /// or no frame that was the kernel's to give back, of which it makes a note.
+    #[cold]
+    #[inline(never)]
+    fn take_special(&mut self, cache: &mut Cache) {
+        let index = self.completion.index();
+        let Some(addr) = self.completion.entries(1).ok().and_then(|mut entries| entries.next()) else {
+            return;
+        };
+        let memory = self.pool.memory();
+        if let Some(frame) = self.timestamps.find(memory, addr) {
+            memory.set_owner(frame as u32, Owner::USER);
+            self.outstanding -= 1;
+            cache.make_room();
+            cache.put(frame as u32);
+            return;
+        }
+        let is_outside = memory.split(addr).0 >= u64::from(memory.frames());
+        let kind = if is_outside { ViolationKind::Address } else { ViolationKind::NotWithKernel };
+        self.trouble.note("completion", index, xdp_desc { addr, len: 0, options: 0 }, kind);
     }
 
     /// Wakes the kernel up if there is something to send and it asks for that; again, as long as that sends more, as one
     /// wakeup may send part of it only.
     #[inline]
     pub(super) fn kick(&mut self) {
-        if self.outstanding == 0 {
-            return;
-        }
-        match self.ring.outstanding() {
-            Ok(0) => {}
-            Ok(left) => {
-                if self.shared.always_wake || self.ring.needs_wakeup() {
-                    self.wake(left);
-                }
-            }
-            Err(index) => self.trouble.defer(self.shared.broken("TX", index)),
+        if let Some(left) = self.waiting() {
+            self.ring.wakeup_fence();
+            self.wake_fenced(left);
         }
     }
 
+    /// How many descriptors the kernel has not taken yet; `None` if there are none.
+    #[inline]
+    pub(super) fn waiting(&mut self) -> Option<u32> {
+        if self.outstanding == 0 {
+            return None;
+        }
+        match self.ring.outstanding() {
+            Ok(left) => Some(left).filter(|left| *left > 0),
+            Err(index) => {
+                self.trouble.defer(self.shared.broken("TX", index));
+                None
+            }
+        }
+    }
+
+    /// Wakes the kernel up to take so many descriptors, if it asks for that. There was a fence since they were published.
+    #[inline]
+    pub(super) fn wake_fenced(&mut self, left: u32) {
+        if self.shared.always_wake || self.ring.needs_wakeup_fenced() {
+            self.wake(left);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
     fn wake(&mut self, mut left: u32) {
         for _ in 0..2 + left / MIN_TX_BUDGET {
             self.wakeups += 1;

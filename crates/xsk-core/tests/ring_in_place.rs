@@ -1,0 +1,172 @@
+//! Entries in place: they are those that `consume` and `produce` would move, across the end of the ring and of the indices.
+
+mod support;
+
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use support::heap_ring::HeapRing;
+use xsk_core::abi::xdp_desc;
+use xsk_core::ring::{Consumer, Producer};
+
+const CAPACITY: u32 = 8;
+
+/// A ring in which `waiting` entries wait, numbered by their index, from `start` on.
+fn ring(start: u32, waiting: u32) -> HeapRing {
+    let ring = HeapRing::new(CAPACITY);
+    ring.reset(start);
+    for i in 0..waiting {
+        let index = start.wrapping_add(i);
+        ring.set_entry(index, index.into());
+    }
+    ring.set_producer(start.wrapping_add(waiting));
+    ring
+}
+
+#[test]
+fn entries_are_taken_in_order_and_given_back_at_once() {
+    for start in [0, 5, u32::MAX - 2] {
+        let ring = ring(start, 7);
+        // SAFETY: the only consumer of the ring.
+        let mut consumer = unsafe { Consumer::new(ring.mapped()) };
+        let mut seen = Vec::new();
+        loop {
+            let mut entries = consumer.entries(u32::MAX).unwrap();
+            let before = ring.consumer();
+            while let Some(entry) = entries.peek() {
+                assert_eq!((entries.index(), Some(entry)), (entry as u32, entries.next()));
+                seen.push(entry as u32);
+                assert_eq!(ring.consumer(), before);
+            }
+            let is_cut = entries.is_cut();
+            drop(entries);
+            assert_eq!(ring.consumer(), start.wrapping_add(seen.len() as u32));
+            if !is_cut {
+                break;
+            }
+        }
+        assert_eq!(seen, (0..7).map(|i| start.wrapping_add(i)).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn no_more_are_taken_than_were_wanted() {
+    let ring = ring(6, 5);
+    // SAFETY: the only consumer of the ring.
+    let mut consumer = unsafe { Consumer::new(ring.mapped()) };
+    let entries = consumer.entries(2).unwrap();
+    assert_eq!((entries.len(), entries.taken(), entries.is_cut()), (2, 0, false));
+    drop(entries);
+    assert_eq!(ring.consumer(), 6);
+    let mut entries = consumer.entries(3).unwrap();
+    assert_eq!((entries.len(), entries.is_cut()), (2, false));
+    assert_eq!((entries.next(), entries.next(), entries.next()), (Some(6), Some(7), None));
+    assert!(entries.is_cut());
+    drop(entries);
+    assert_eq!(consumer.entries(9).unwrap().len(), 3);
+    ring.set_producer(6 + 2 + CAPACITY + 1);
+    assert_eq!(consumer.entries(9).unwrap_err().peer, 6 + 2 + CAPACITY + 1);
+    assert_eq!(ring.consumer(), 8);
+}
+
+#[test]
+fn slots_are_filled_in_order_and_published_at_once() {
+    for start in [0, 5, u32::MAX - 2] {
+        let ring = ring(start, 0);
+        // SAFETY: the only producer of the ring.
+        let mut producer = unsafe { Producer::new(ring.mapped()) };
+        let mut put = 0;
+        loop {
+            // All but two.
+            let mut slots = producer.slots(u32::MAX, 2).unwrap();
+            while slots.put(u64::from(put)) {
+                put += 1;
+                assert_ne!(ring.producer(), start.wrapping_add(put));
+            }
+            let is_cut = slots.is_cut();
+            drop(slots);
+            assert_eq!(ring.producer(), start.wrapping_add(put));
+            if !is_cut {
+                break;
+            }
+        }
+        assert_eq!(put, CAPACITY - 2);
+        let entries: Vec<_> = (0..6).map(|i| ring.entry(start.wrapping_add(i))).collect();
+        assert_eq!(entries, (0..6).collect::<Vec<u64>>());
+        ring.check_canaries();
+        assert_eq!(producer.slots(1, 2).unwrap().room(), 0);
+        assert_eq!(producer.slots(1, 0).unwrap().room(), 1);
+    }
+}
+
+#[test]
+fn entries_move_from_ring_to_ring() {
+    for (from, to) in [(0, 0), (6, 3), (3, 6)] {
+        let (source, target) = (ring(from, 7), ring(to, 0));
+        // SAFETY: the only consumer of the ring.
+        let mut consumer = unsafe { Consumer::new(source.mapped()) };
+        // SAFETY: the only producer of the ring.
+        let mut producer = unsafe { Producer::new(target.mapped()) };
+        let mut moved = 0;
+        while moved < 4 {
+            let (mut entries, mut slots) = (consumer.entries(7).unwrap(), producer.slots(7, 0).unwrap());
+            // The fifth does not pass.
+            entries.move_to(&mut slots, |entry| (entry < u64::from(from) + 4).then_some(entry + 100));
+            assert_eq!(entries.taken(), slots.written());
+            moved += entries.taken();
+        }
+        assert_eq!((source.consumer(), target.producer()), (from + 4, to + 4));
+        assert_eq!(consumer.entries(1).unwrap().next(), Some(u64::from(from) + 4));
+        let entries: Vec<_> = (0..4).map(|i| target.entry(to + i)).collect();
+        assert_eq!(entries, (0..4).map(|i| u64::from(from) + 100 + i).collect::<Vec<_>>());
+        source.check_canaries();
+        target.check_canaries();
+    }
+}
+
+#[test]
+fn entries_are_taken_into_elements() {
+    let ring = ring(0, 7);
+    // SAFETY: the only consumer of the ring.
+    let mut consumer = unsafe { Consumer::new(ring.mapped()) };
+    let mut out = [MaybeUninit::new(99); 3];
+    let mut entries = consumer.entries(7).unwrap();
+    assert_eq!(entries.take_into(&mut out, Some), 3);
+    assert_eq!(entries.take_into(&mut out, |entry| (entry < 4).then_some(entry)), 1);
+    drop(entries);
+    assert_eq!(ring.consumer(), 4);
+    // SAFETY: all were written when it was made.
+    assert_eq!(out.map(|element| unsafe { element.assume_init() }), [3, 1, 2]);
+}
+
+#[test]
+fn a_panic_leaves_rings_that_are_whole() {
+    let (source, target) = (ring(0, 7), ring(0, 0));
+    // SAFETY: the only consumer of the ring.
+    let mut consumer = unsafe { Consumer::new(source.mapped()) };
+    // SAFETY: the only producer of the ring.
+    let mut producer = unsafe { Producer::new(target.mapped()) };
+    let panics = AssertUnwindSafe(|| {
+        let (entries, mut slots) = (consumer.entries(7).unwrap(), producer.slots(7, 0).unwrap());
+        for entry in entries {
+            assert!(entry < 4, "as the test wants it");
+            slots.put(entry);
+        }
+    });
+    catch_unwind(panics).unwrap_err();
+    // The one on which it panicked was taken.
+    assert_eq!((source.consumer(), target.producer()), (5, 4));
+    let panics = AssertUnwindSafe(|| {
+        let (mut entries, mut slots) = (consumer.entries(7).unwrap(), producer.slots(7, 0).unwrap());
+        entries.move_to(&mut slots, |_| panic!("as the test wants it"));
+    });
+    catch_unwind(panics).unwrap_err();
+    assert_eq!((source.consumer(), target.producer()), (5, 4));
+}
+
+#[test]
+fn words_of_descriptors() {
+    let desc = xdp_desc { addr: 0x1234_5678_9abc_def0, len: 0x11, options: 0x22 };
+    let words = (desc.addr, 0x22_0000_0011);
+    assert_eq!((desc.words(), xdp_desc::from_words(words.0, words.1)), (words, desc));
+}
