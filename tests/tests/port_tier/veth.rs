@@ -93,17 +93,17 @@ fn histories() {
     if !xsk_veth::require() {
         return;
     }
-    let plain = |config: PortConfig| config;
-    let kinds: [(PoolConfig, u32, fn(PortConfig) -> PortConfig); 5] = [
-        (PoolConfig::default(), 1500, plain),
-        (PoolConfig::default().tx_metadata(true).software_checksums(true), 1500, plain),
-        (PoolConfig::default().frame_size(2048).headroom(64), 3000, plain),
-        (PoolConfig::default(), 1500, |config| config.policy(BusyPoll::default().budget(4))),
-        (PoolConfig::default().tx_metadata(true), 6000, |config| config.multi_buffer(true)),
+    let (plain, frames) = (config(MODES[0]), PoolConfig::default());
+    let kinds = [
+        (frames, 1500, plain),
+        (frames.tx_metadata(true).software_checksums(true), 1500, plain),
+        (frames.frame_size(2048).headroom(64), 3000, plain),
+        (frames, 1500, plain.policy(BusyPoll::default().budget(4))),
+        (frames.tx_metadata(true), 6000, plain.multi_buffer(true)),
     ];
     let count = std::env::var("PROPTEST_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(2);
     let mut runner = TestRunner::deterministic();
-    for (mode, (of_pool, mtu, change)) in MODES.iter().flat_map(|mode| kinds.map(|kind| (*mode, kind))) {
+    for (mode, (of_pool, mtu, of_port)) in MODES.iter().flat_map(|mode| kinds.map(|kind| (*mode, kind))) {
         for _ in 0..count {
             let ops = proptest::collection::vec(op(), 60..80).new_tree(&mut runner).unwrap().current();
             let ns = Namespace::new().unwrap();
@@ -116,7 +116,7 @@ fn histories() {
             ns.run(|| {
                 let pool = Pool::new(of_pool.frames(64)).unwrap();
                 let names = [pairs[0].b.name(), pairs[1].b.name()];
-                let mut user = User::new(&pool, names, change(config(mode)).fill_level(12));
+                let mut user = User::new(&pool, names, of_port.xdp_flags(mode).fill_level(12));
                 for op in &ops {
                     if let Op::Arrive { count, len } = *op {
                         for i in 0..count {
