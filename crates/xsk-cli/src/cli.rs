@@ -301,7 +301,8 @@ pub(crate) struct SocketOptions {
     #[arg(long)]
     pub(crate) multi_buffer: bool,
     /// Poll the device from this thread instead of sleeping (SO_BUSY_POLL) [20].
-    #[arg(long, value_name = "US", num_args = 0..=1, require_equals = true, default_missing_value = "20")]
+    #[arg(long, value_name = "US", num_args = 0..=1, require_equals = true, default_missing_value = "20",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     pub(crate) busy_poll: Option<u32>,
     /// Packets that are moved at a time.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=2048))]

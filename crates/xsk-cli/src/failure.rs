@@ -93,6 +93,7 @@ impl Failure {
             Diagnosis::MtuTooLargeForProgram { .. } => "; here: --multi-buffer or --skb",
             Diagnosis::FrameTooSmall { .. } => "; here: --frame-size 4096, --multi-buffer or --copy",
             QueueBusy { .. } | ProgramAttached { .. } => "; here: end the other program",
+            Diagnosis::TooManyPorts { .. } => "; here: name one queue, as in IF:0",
             Diagnosis::HugePages { .. } => "; or leave --huge-pages out",
             _ if error.step() == Step::BusyPoll => "; or leave --busy-poll out",
             _ => "",
@@ -114,5 +115,24 @@ impl fmt::Display for Failure {
             Self::OutputClosed => f.write_str("standard output was closed"),
             Self::Told(Told { text, .. }) => f.write_str(text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xsk::{Pool, PoolConfig, Port, PortConfig};
+    use xsk_sim::{DeviceConfig, SimKernel};
+
+    use super::*;
+
+    #[test]
+    fn more_queues_than_ports_are_named_one_by_one() {
+        let kernel = SimKernel::new(0);
+        kernel.card("wide", &DeviceConfig::default().queues(85)).unwrap();
+        let pool = Pool::new_in(kernel.backend(), PoolConfig::default()).unwrap();
+        let error = Port::open_all(&pool, "wide", PortConfig::default()).unwrap_err();
+        let failure = Failure::of(&error);
+        assert_eq!(failure.exit_code(), 3);
+        assert!(failure.to_string().ends_with("; here: name one queue, as in IF:0"), "{failure}");
     }
 }

@@ -31,9 +31,12 @@ fn main() -> ExitCode {
         Err(failure) => {
             let (text, code) = (failure.to_string(), failure.exit_code());
             if json {
+                let mut output = match &cli.command {
+                    Some(Command::Capture(options)) => commands::capture::output(options),
+                    _ => Output::new(true, false),
+                };
                 // A closed output changes nothing: the exit code tells.
-                let _ = Output::new(true, false)
-                    .value(&json!({ "event": "error", "error": text, "exit_code": code }));
+                let _ = output.value(&json!({ "event": "error", "error": text, "exit_code": code }));
             }
             report::tell_error(&text);
             ExitCode::from(code)

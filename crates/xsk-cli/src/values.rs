@@ -33,9 +33,10 @@ pub(crate) fn target(text: &str) -> Result<Target, String> {
     // No interface name has a colon (net/core/dev.c:dev_valid_name).
     let (name, queue) = match text.split_once(':') {
         Some((name, queue)) => {
-            let queue = queue
-                .parse()
-                .map_err(|_| format!("expected a queue number after the colon, got `{queue}`"))?;
+            let queue = queue.parse().map_err(|_| {
+                let hint = if name == "sim" { "; a capture is no interface to this command" } else { "" };
+                format!("expected a queue number after the colon, got `{queue}`{hint}")
+            })?;
             (name, Some(queue))
         }
         None => (text, None),
@@ -130,6 +131,8 @@ mod tests {
         assert_eq!(target("eth0"), Ok(Target { name: "eth0".into(), queue: None }));
         assert_eq!(target("eth0:3"), Ok(Target { name: "eth0".into(), queue: Some(3) }));
         assert_eq!(target("eth0:x").unwrap_err(), "expected a queue number after the colon, got `x`");
+        let capture = target("sim:in.pcap").unwrap_err();
+        assert!(capture.ends_with("got `in.pcap`; a capture is no interface to this command"), "{capture}");
         assert_eq!(target(":1").unwrap_err(), "an interface name has 1 to 15 bytes, this one has 0");
         assert_eq!(
             target(&"x".repeat(300)).unwrap_err(),

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::{Dir, Done, LONG, MODES, frame, pair, run, start, start_command, tool};
-use xsk_sim::capture::CapturedPacket;
+use xsk_sim::capture::{CaptureReader, CapturedPacket};
 use xsk_veth::{Namespace, Tap, VethPair};
 
 const EPOCH: Duration = Duration::from_secs(1_700_000_000);
@@ -211,6 +211,25 @@ fn what_cannot_be_is_told() {
         assert!(done.err.contains(words), "{args:?}: {}", done.err);
     }
     assert_eq!(fs::read(dir.path("in.pcap")).unwrap(), bytes, "the input is never touched");
+}
+
+#[test]
+fn an_error_of_a_capture_to_standard_output_is_beside_it() {
+    let dir = Dir::new("beside");
+    let bytes = dir.write("in.pcap", &packets(3));
+    fs::write(dir.path("cut.pcap"), &bytes[..bytes.len() - 1]).unwrap();
+    for (from, whole) in [(dir.sim("cut.pcap"), 2), (dir.sim("missing.pcap"), 0)] {
+        let output = tool(&["capture", &from, "-", "--json"]).output().unwrap();
+        assert!(!output.status.success());
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains(r#""event":"error""#), "{told}");
+        if whole == 0 {
+            assert_eq!(output.stdout, b"", "there is no capture");
+            continue;
+        }
+        let read = CaptureReader::new(&output.stdout[..]).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+        assert!(data(&read) == data(&packets(whole)));
+    }
 }
 
 #[test]

@@ -37,6 +37,9 @@ fn bad_values_are_named() {
         (&["forward"], "<IF>"),
         (&["fly"], "unrecognized subcommand"),
         (&["drop", "a", "--busy-poll=x"], "invalid value 'x'"),
+        (&["drop", "a", "--busy-poll=0"], "0 is not in 1..=2147483647"),
+        (&["drop", "a", "--busy-poll=2147483648"], "2147483648 is not in"),
+        (&["drop", "sim:in.pcap"], "a capture is no interface to this command"),
     ] {
         let done = refused(args);
         assert_eq!(done.code, 2, "{args:?}: {done:?}");
@@ -119,7 +122,7 @@ fn what_is_in_use_is_told_apart() {
     }
     let (ns, _pair) = pair(1);
     let holder = start(&ns, &["drop", "a", "--skb"]).ready();
-    run(&ns, &["drop", "a", "--skb"]).failed(4, &["a queue 0", "in use"]);
+    run(&ns, &["drop", "a", "--skb"]).failed(4, &["a queue 0", "in use", "here: end the other program"]);
     assert_eq!(holder.end().code, 0);
     assert_eq!(run(&ns, &["drop", "a", "--skb", "--duration", "10ms"]).code, 0, "it is free again");
 }

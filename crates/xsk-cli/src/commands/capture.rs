@@ -23,13 +23,17 @@ use crate::values::{Side, Target};
 
 const RX: Directions = Directions { rx: true, tx: false };
 
-pub(crate) fn command(options: &Capture, stop: &Stop) -> Result<(), Failure> {
-    // The capture has standard output for itself.
-    let mut output = if options.file == Path::new(files::STDOUT) {
+/// What is said goes to standard error if the capture has standard output for itself.
+pub(crate) fn output(options: &Capture) -> Output {
+    if options.file == Path::new(files::STDOUT) {
         Output::beside(&options.run)
     } else {
         Output::of(&options.run)
-    };
+    }
+}
+
+pub(crate) fn command(options: &Capture, stop: &Stop) -> Result<(), Failure> {
+    let mut output = output(options);
     let (outcome, recorder) = match &options.from {
         Side::Interface(target) => of_interface(options, target, stop, &mut output)?,
         Side::Capture(from) => of_capture(options, from, stop, &mut output)?,

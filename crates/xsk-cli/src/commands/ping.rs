@@ -131,36 +131,41 @@ impl Trips {
         format!("{} requests  {} replies  {}", grouped(*sent), grouped(self.received()), self.brief())
     }
 
+    /// Without a reply there is no time to tell, and no table.
     fn lines(&self) -> Vec<String> {
-        let mut heads = vec!["round trip", "min"];
-        heads.extend(PERCENTILES.map(|(name, _)| name));
-        heads.push("max");
-        let mut table = Table::numbers(&heads);
-        let mut row = vec![String::new(), nanoseconds(self.times.min())];
-        row.extend(PERCENTILES.map(|(_, percent)| nanoseconds(self.percentile(percent))));
-        row.push(nanoseconds(self.times.max()));
-        table.row(row);
         let mut lines = vec![String::new()];
-        lines.extend(table.lines());
-        lines.push(String::new());
+        if self.received() > 0 {
+            let mut heads = vec!["round trip", "min"];
+            heads.extend(PERCENTILES.map(|(name, _)| name));
+            heads.push("max");
+            let mut table = Table::numbers(&heads);
+            let mut row = vec![String::new(), nanoseconds(self.times.min())];
+            row.extend(PERCENTILES.map(|(_, percent)| nanoseconds(self.percentile(percent))));
+            row.push(nanoseconds(self.times.max()));
+            table.row(row);
+            lines.extend(table.lines());
+            lines.push(String::new());
+        }
         let (sent, received) = (grouped(self.sent), grouped(self.received()));
         lines.push(format!("  {sent} requests, {received} replies, {:.3} % lost", self.loss()));
         lines
     }
 
+    /// Times are null without a reply.
     fn json(&self) -> Value {
+        let answered = self.received() > 0;
         let times: Value = PERCENTILES
             .iter()
-            .map(|(name, percent)| ((*name).to_owned(), json!(self.percentile(*percent))))
+            .map(|(name, percent)| ((*name).to_owned(), json!(answered.then(|| self.percentile(*percent)))))
             .collect();
         json!({
             "sent": self.sent,
             "received": self.received(),
             "timed_out": self.lost,
             "lost_percent": self.loss(),
-            "min_ns": self.times.min(),
-            "max_ns": self.times.max(),
-            "mean_ns": self.times.mean(),
+            "min_ns": answered.then(|| self.times.min()),
+            "max_ns": answered.then(|| self.times.max()),
+            "mean_ns": answered.then(|| self.times.mean()),
             "percentiles_ns": times,
         })
     }
