@@ -2,7 +2,8 @@
 //! AF_PACKET and UDP, in turns.
 //!
 //! Everything happens on one thread, both ends included, and the time is its processor time: what a round trip costs, without
-//! waiting for other processes, and without interrupts of a card. Percentiles are over the round trips.
+//! waiting for other processes. Percentiles are over the round trips. On a card ([`xsk_benches::choice`]) only AF_XDP is
+//! measured, and the time is that of waiting for it as well.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::io;
@@ -14,7 +15,7 @@ use hdrhistogram::Histogram;
 use xsk_benches::drive::Driver;
 use xsk_benches::place::Place;
 use xsk_benches::race::processor_time;
-use xsk_benches::rings::{RingTier, User};
+use xsk_benches::rings::{RingTier, Shape, User};
 use xsk_veth::{ETHERTYPE_TEST, Namespace, Tap, VethPair};
 
 const TRIPS: u32 = 20_000;
@@ -40,8 +41,8 @@ struct Xdp {
 impl Xdp {
     fn open(place: &mut Place) -> Self {
         let queue = place.queue();
-        let open = |interface| RingTier::open(Arc::clone(&place.backend), interface, queue);
-        let mut ends = [open(Place::A), open(Place::B)];
+        let open = |at| RingTier::open_as(Arc::clone(&place.backend), at, Shape::default());
+        let mut ends = [open(place.target(queue)), open(place.sender(queue).expect("a peer"))];
         place.lead(queue, ends[0].socket());
         place.lead_back(queue, ends[1].socket());
         for end in &mut ends {
@@ -150,19 +151,25 @@ fn others() -> Result<(Packet, Udp), xsk_veth::Error> {
 }
 
 fn main() {
-    let ways = Place::veth().and_then(|place| Ok((place, others()?)));
-    let (mut place, (mut packet, mut udp)) = match ways {
-        Ok(ways) => ways,
-        Err(error) => return eprintln!("SKIPPED: {error}"),
+    let mut place = Place::best_or_exit();
+    if !place.is_linux() || place.sender(0).is_none() {
+        return eprintln!("SKIPPED: needs root, or a card with XSK_BENCH_PEER");
+    }
+    // The others go through veth pairs of their own.
+    let mut others = match place.has_one_queue() {
+        true => None,
+        false => Some(others().expect("another pair")),
     };
     let mut xdp = Xdp::open(&mut place);
     // As criterion does, `cargo test --benches` looks only whether it runs.
     let is_bench = std::env::args().any(|argument| argument == "--bench");
     let (warm_up, trips) = if is_bench { (WARM_UP, TRIPS) } else { (0, 1) };
-    let mut ways: [(&str, &mut dyn Way); 3] =
-        [("AF_XDP, xsk ring tier", &mut xdp), ("AF_PACKET", &mut packet), ("UDP", &mut udp)];
-    let mut histograms: [Histogram<u64>; 3] =
-        std::array::from_fn(|_| Histogram::new_with_bounds(1, 1_000_000_000, 3).expect("sound bounds"));
+    let mut ways: Vec<(&str, &mut dyn Way)> = vec![("AF_XDP, xsk ring tier", &mut xdp)];
+    if let Some((packet, udp)) = &mut others {
+        ways.extend([("AF_PACKET", packet as &mut dyn Way), ("UDP", udp as &mut dyn Way)]);
+    }
+    let histogram = || Histogram::<u64>::new_with_bounds(1, 1_000_000_000, 3).expect("sound bounds");
+    let mut histograms: Vec<_> = ways.iter().map(|_| histogram()).collect();
     for n in 0..warm_up + trips {
         for ((_, way), histogram) in ways.iter_mut().zip(&mut histograms) {
             let time = trip(*way);

@@ -30,8 +30,13 @@ const LEN: u32 = 64;
 pub struct Half {
     index: u32,
     word: NonNull<AtomicU32>,
+    /// The user's index.
+    other: NonNull<AtomicU32>,
     _memory: Mapping,
 }
+
+// SAFETY: the words are in the mapping that this value keeps, and only accessed atomically.
+unsafe impl Send for Half {}
 
 impl Half {
     /// The kernel consumes or produces `count` entries.
@@ -40,6 +45,14 @@ impl Half {
         self.index = self.index.wrapping_add(count);
         // SAFETY: the word is in the mapping that this value keeps, aligned, and only accessed atomically.
         unsafe { self.word.as_ref() }.store(self.index, Ordering::Release);
+    }
+
+    /// How far the user is ahead, or behind.
+    #[inline(always)]
+    fn distance(&self) -> u32 {
+        // SAFETY: as above.
+        let other = unsafe { self.other.as_ref() }.load(Ordering::Acquire);
+        other.wrapping_sub(self.index)
     }
 }
 
@@ -56,7 +69,11 @@ pub struct Counterpart {
     pub completion: Half,
     /// In the mapping of `tx`.
     tx_flags: NonNull<AtomicU32>,
+    entries: u32,
 }
+
+// SAFETY: as for a half: the flags are in the mapping of `tx`.
+unsafe impl Send for Counterpart {}
 
 impl Counterpart {
     /// Maps the rings of a bound socket, of [`ENTRIES`] entries each, and names a frame in each slot that a kernel writes.
@@ -64,25 +81,34 @@ impl Counterpart {
     /// # Panics
     /// If they cannot be mapped.
     pub fn new(backend: &dyn Backend, socket: Handle) -> Self {
+        Self::of_size(backend, socket, ENTRIES)
+    }
+
+    /// The same for rings of other sizes.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn of_size(backend: &dyn Backend, socket: Handle, entries: u32) -> Self {
         let at = offsets(backend, socket);
         let addr = |i: u32| u64::from(i % FRAMES * FRAME_SIZE + HEADROOM);
-        let descs: Vec<_> = (0..ENTRIES).map(|i| xdp_desc { addr: addr(i), len: LEN, options: 0 }).collect();
-        let addrs: Vec<_> = (0..ENTRIES).map(addr).collect();
+        let descs: Vec<_> = (0..entries).map(|i| xdp_desc { addr: addr(i), len: LEN, options: 0 }).collect();
+        let addrs: Vec<_> = (0..entries).map(addr).collect();
         let map = |offset, len| backend.mmap_ring(socket, offset, len).expect("a mapping");
         let desc_ring =
-            |offset, at: &xdp_ring_offset| map(offset, Mapped::<xdp_desc, ()>::bytes(at, ENTRIES));
-        let addr_ring = |offset, at: &xdp_ring_offset| map(offset, Mapped::<u64, ()>::bytes(at, ENTRIES));
+            |offset, at: &xdp_ring_offset| map(offset, Mapped::<xdp_desc, ()>::bytes(at, entries));
+        let addr_ring = |offset, at: &xdp_ring_offset| map(offset, Mapped::<u64, ()>::bytes(at, entries));
         let rx = desc_ring(XDP_PGOFF_RX_RING, &at.rx);
         let completion = addr_ring(XDP_UMEM_PGOFF_COMPLETION_RING, &at.cr);
         write_slots(&rx, &at.rx, &descs);
         write_slots(&completion, &at.cr, &addrs);
         let tx = desc_ring(XDP_PGOFF_TX_RING, &at.tx);
         Self {
-            rx: half(rx, at.rx.producer),
+            rx: half(rx, at.rx.producer, at.rx.consumer),
             tx_flags: word(&tx, at.tx.flags),
-            tx: half(tx, at.tx.consumer),
-            fill: half(addr_ring(XDP_UMEM_PGOFF_FILL_RING, &at.fr), at.fr.consumer),
-            completion: half(completion, at.cr.producer),
+            tx: half(tx, at.tx.consumer, at.tx.producer),
+            fill: half(addr_ring(XDP_UMEM_PGOFF_FILL_RING, &at.fr), at.fr.consumer, at.fr.producer),
+            completion: half(completion, at.cr.producer, at.cr.consumer),
+            entries,
         }
     }
 
@@ -97,6 +123,24 @@ impl Counterpart {
     pub fn gives(&mut self, count: u32) {
         self.rx.moves(count);
         self.completion.moves(count);
+    }
+
+    /// What a kernel on another thread does: sends all that is on the TX ring, and receives into all that is on the fill ring, as
+    /// far as there is room to say so. Returns how many it did of both.
+    #[inline(always)]
+    pub fn turn(&mut self) -> u32 {
+        // The user consumes what is completed and received, so that it is behind.
+        let sent = self.tx.distance().min(self.entries - self.completion.distance().wrapping_neg());
+        if sent > 0 {
+            self.tx.moves(sent);
+            self.completion.moves(sent);
+        }
+        let received = self.fill.distance().min(self.entries - self.rx.distance().wrapping_neg());
+        if received > 0 {
+            self.fill.moves(received);
+            self.rx.moves(received);
+        }
+        sent + received
     }
 
     /// The kernel takes `count` entries each off the TX and fill rings, which must be there.
@@ -124,11 +168,11 @@ fn word(memory: &Mapping, at: u64) -> NonNull<AtomicU32> {
     unsafe { memory.as_ptr().byte_add(at as usize) }.cast()
 }
 
-fn half(memory: Mapping, at: u64) -> Half {
-    let word = word(&memory, at);
+fn half(memory: Mapping, at: u64, other: u64) -> Half {
+    let (word, other) = (word(&memory, at), word(&memory, other));
     // SAFETY: in the mapping, which is page aligned, at an offset that a kernel aligned; only accessed atomically.
     let index = unsafe { word.as_ref() }.load(Ordering::Acquire);
-    Half { index, word, _memory: memory }
+    Half { index, word, other, _memory: memory }
 }
 
 fn write_slots<T: Copy>(memory: &Mapping, at: &xdp_ring_offset, slots: &[T]) {

@@ -5,11 +5,13 @@
 //! machine with other things to do.
 
 pub mod case;
+pub mod choice;
 pub mod counterpart;
 pub mod drive;
 #[cfg(feature = "peers")]
 pub mod peers;
 pub mod place;
+pub mod plot;
 pub mod port;
 pub mod race;
 pub mod rings;

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use xsk::backend::{Backend, Handle, Mapping, PageSize};
-use xsk::config::{BindFlags, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
+use xsk::config::{LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
 use xsk::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
 use xsk_core::abi::{
     XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, xdp_desc,
@@ -14,7 +14,9 @@ use xsk_core::abi::{
 use xsk_core::ring::{Consumer, Mapped, Producer};
 use xsk_sim::{DeviceConfig, SimKernel};
 
+use crate::choice::Mode;
 use crate::counterpart::{Counterpart, ENTRIES, FRAMES, offsets};
+use crate::place::Target;
 
 /// The largest batch.
 pub const MAX_BATCH: u32 = 256;
@@ -73,6 +75,23 @@ impl Floor {
     }
 }
 
+/// The sizes of a user of rings.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Entries of each ring.
+    pub entries: u32,
+    /// Frames of the UMEM.
+    pub frames: u32,
+    /// Descriptors that a wakeup sends at most; `None` for the kernel's number.
+    pub tx_budget: Option<u32>,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { entries: ENTRIES, frames: FRAMES, tx_budget: None }
+    }
+}
+
 /// The ring tier: xsk's queues.
 #[derive(Debug)]
 pub struct RingTier {
@@ -93,17 +112,30 @@ impl RingTier {
     /// # Panics
     /// If that fails.
     pub fn open(backend: Arc<dyn Backend>, interface: &str, queue: u32) -> Self {
-        let size = QueueSize::new(ENTRIES).expect("a power of two");
+        Self::open_as(backend, Target { interface, queue, mode: Mode::VETH }, Shape::default())
+    }
+
+    /// The same, of any shape.
+    ///
+    /// # Panics
+    /// As [`open`](Self::open).
+    pub fn open_as(backend: Arc<dyn Backend>, at: Target<'_>, shape: Shape) -> Self {
+        let Target { interface, queue, mode } = at;
+        let size = QueueSize::new(shape.entries).expect("a power of two");
         let umem = UmemConfig::builder().fill_queue_size(size).comp_queue_size(size).build();
-        let frames = NonZeroU32::new(FRAMES).expect("some frames");
+        let frames = NonZeroU32::new(shape.frames).expect("some frames");
         let (umem, spare) =
             Umem::new_in(backend, umem.expect("a UMEM"), frames, PageSize::Normal).expect("a UMEM");
-        let config = SocketConfig::builder()
+        let mut config = SocketConfig::builder();
+        config
             .rx_queue_size(size)
             .tx_queue_size(size)
             .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
-            .bind_flags(BindFlags::XDP_COPY | BindFlags::XDP_USE_NEED_WAKEUP)
-            .build();
+            .bind_flags(mode.bind_flags());
+        if let Some(budget) = shape.tx_budget {
+            config.tx_budget(budget);
+        }
+        let config = config.build();
         let interface = interface.parse().expect("an interface");
         // SAFETY: frames are handed over once; where they are not, the counterpart is the kernel, and the true one looks at none.
         let (tx, rx, rings) = unsafe { Socket::new(config, &umem, &interface, queue) }.expect("a socket");

@@ -33,7 +33,7 @@ void c_user_close(struct c_user *u)
 }
 
 /* A socket that no program leads to. NULL with errno if that fails. */
-struct c_user *c_user_open(const char *interface, __u32 queue, __u32 entries, __u32 frame_size)
+struct c_user *c_user_open(const char *interface, __u32 queue, __u32 entries, __u32 frame_size, __u16 bind_flags)
 {
 	struct xsk_umem_config umem_config = {
 		.fill_size = entries,
@@ -44,7 +44,7 @@ struct c_user *c_user_open(const char *interface, __u32 queue, __u32 entries, __
 		.rx_size = entries,
 		.tx_size = entries,
 		.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
-		.bind_flags = XDP_COPY | XDP_USE_NEED_WAKEUP,
+		.bind_flags = bind_flags,
 	};
 	struct c_user *u = calloc(1, sizeof(*u));
 	int ret;

@@ -1,6 +1,6 @@
 //! libxdp, from C.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::c_char;
 use std::io;
 use std::ptr::NonNull;
 
@@ -11,6 +11,7 @@ use xsk::backend::Handle;
 
 use crate::counterpart::{ENTRIES, FRAME_SIZE, FRAMES};
 use crate::drive::Driver;
+use crate::place::Target;
 use crate::rings::User;
 
 #[repr(C)]
@@ -19,7 +20,13 @@ struct CUser {
 }
 
 unsafe extern "C" {
-    fn c_user_open(interface: *const c_char, queue: u32, entries: u32, frame_size: u32) -> *mut CUser;
+    fn c_user_open(
+        interface: *const c_char,
+        queue: u32,
+        entries: u32,
+        frame_size: u32,
+        bind_flags: u16,
+    ) -> *mut CUser;
     fn c_user_close(user: *mut CUser);
     fn c_user_fd(user: *const CUser) -> i32;
     fn c_user_receive(user: *mut CUser, count: u32) -> u32;
@@ -45,9 +52,10 @@ impl<const IN_PLACE: bool> Libxdp<IN_PLACE> {
     ///
     /// # Panics
     /// If that fails.
-    pub(super) fn open(interface: &CStr, queue: u32) -> Self {
+    pub(super) fn open(at: Target<'_>) -> Self {
+        let (interface, flags) = (at.c_name(), at.mode.bind_flags().bits());
         // SAFETY: a C string.
-        let user = unsafe { c_user_open(interface.as_ptr(), queue, ENTRIES, FRAME_SIZE) };
+        let user = unsafe { c_user_open(interface.as_ptr(), at.queue, ENTRIES, FRAME_SIZE, flags) };
         let user = NonNull::new(user).unwrap_or_else(|| panic!("libxdp: {}", io::Error::last_os_error()));
         Self { user }
     }

@@ -1,6 +1,5 @@
 //! xdp.
 
-use std::ffi::CStr;
 use std::fmt;
 use std::os::fd::AsRawFd;
 
@@ -13,6 +12,7 @@ use xsk::backend::{Backend, Handle, Linux};
 
 use crate::counterpart::{ENTRIES, FRAMES};
 use crate::drive::Driver;
+use crate::place::Target;
 use crate::rings::User;
 
 /// xdp's rings. Its batch is the size of its buffer of packets.
@@ -36,7 +36,7 @@ impl<const BATCH: usize> Xdp<BATCH> {
     ///
     /// # Panics
     /// If that fails.
-    pub(super) fn open(interface: &CStr, queue: u32) -> Self {
+    pub(super) fn open(at: Target<'_>) -> Self {
         let config =
             UmemCfgBuilder { frame_size: FrameSize::FourK, frame_count: FRAMES, ..Default::default() };
         let umem = Umem::map(config.build().expect("a UMEM")).expect("memory");
@@ -49,9 +49,13 @@ impl<const BATCH: usize> Xdp<BATCH> {
         let mut builder = XdpSocketBuilder::new().expect("a socket");
         let (rings, mut flags) =
             builder.build_rings(&umem, rings.build().expect("powers of two")).expect("rings");
-        flags.force_copy();
-        let interface = NicIndex::lookup_by_name(interface).expect("a look-up").expect("an interface");
-        let socket = builder.bind(interface, queue, flags).expect("a free queue");
+        if at.mode.zero_copy {
+            flags.force_zerocopy();
+        } else {
+            flags.force_copy();
+        }
+        let interface = NicIndex::lookup_by_name(&at.c_name()).expect("a look-up").expect("an interface");
+        let socket = builder.bind(interface, at.queue, flags).expect("a free queue");
         Self { rings, slab: StackSlab::new(), umem, socket, len: 0 }
     }
 }

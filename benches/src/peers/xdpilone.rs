@@ -1,6 +1,5 @@
 //! xdpilone.
 
-use std::ffi::CStr;
 use std::fmt;
 use std::hint::black_box;
 use std::num::NonZeroU32;
@@ -10,11 +9,11 @@ use std::sync::Arc;
 use xdpilone::xdp::XdpDesc;
 use xdpilone::{CompletionQueue, FillQueue, IfInfo, RingRx, RingTx, Socket, SocketConfig, Umem, UmemConfig};
 use xsk::backend::Handle;
-use xsk_core::abi::{XDP_COPY, XDP_USE_NEED_WAKEUP};
 use xsk_core::region::Region;
 
 use crate::counterpart::{ENTRIES, FRAME_SIZE, FRAMES};
 use crate::drive::Driver;
+use crate::place::Target;
 use crate::rings::{MAX_BATCH, User};
 
 /// xdpilone's queues, through arrays or, in place, from reader to writer.
@@ -40,7 +39,7 @@ impl<const IN_PLACE: bool> Xdpilone<IN_PLACE> {
     ///
     /// # Panics
     /// If that fails.
-    pub(super) fn open(interface: &CStr, queue: u32) -> Self {
+    pub(super) fn open(at: Target<'_>) -> Self {
         let memory = Region::new((FRAMES * FRAME_SIZE) as usize).expect("memory");
         let bytes = NonNull::slice_from_raw_parts(memory.as_ptr(), memory.len());
         let config = UmemConfig {
@@ -53,13 +52,12 @@ impl<const IN_PLACE: bool> Xdpilone<IN_PLACE> {
         // SAFETY: page-aligned memory that lives as long as the UMEM, kept beside it.
         let umem = unsafe { Umem::new(config, bytes) }.expect("a UMEM");
         let mut info = IfInfo::invalid();
-        info.from_name(interface).expect("an interface");
-        info.set_queue(queue);
+        info.from_name(&at.c_name()).expect("an interface");
+        info.set_queue(at.queue);
         let socket = Socket::with_shared(&info, &umem).expect("a socket");
         let (fill, completion) = umem.fq_cq(&socket).expect("fill and completion queue").into_parts();
         let size = NonZeroU32::new(ENTRIES);
-        let config =
-            SocketConfig { rx_size: size, tx_size: size, bind_flags: XDP_COPY | XDP_USE_NEED_WAKEUP };
+        let config = SocketConfig { rx_size: size, tx_size: size, bind_flags: at.mode.bind_flags().bits() };
         let user = umem.rx_tx(&socket, &config).expect("RX and TX queue");
         umem.bind(&user).expect("a free queue");
         let (rx, tx) = (user.map_rx().expect("an RX ring"), user.map_tx().expect("a TX ring"));

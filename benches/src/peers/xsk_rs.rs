@@ -10,6 +10,7 @@ use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
 
 use crate::counterpart::{ENTRIES, FRAMES};
 use crate::drive::{Driver, drive_by_queues};
+use crate::place::Target;
 use crate::rings::{MAX_BATCH, User, by_queues};
 
 /// xsk-rs's queues.
@@ -31,7 +32,7 @@ impl XskRs {
     ///
     /// # Panics
     /// If that fails.
-    pub(super) fn open(interface: &str, queue: u32) -> Self {
+    pub(super) fn open(at: Target<'_>) -> Self {
         let size = QueueSize::new(ENTRIES).expect("a power of two");
         let umem = UmemConfig::builder().fill_queue_size(size).comp_queue_size(size).build();
         let frames = NonZeroU32::new(FRAMES).expect("some frames");
@@ -40,11 +41,11 @@ impl XskRs {
             .rx_queue_size(size)
             .tx_queue_size(size)
             .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
-            .bind_flags(BindFlags::XDP_COPY | BindFlags::XDP_USE_NEED_WAKEUP)
+            .bind_flags(BindFlags::from_bits_retain(at.mode.bind_flags().bits()))
             .build();
-        let interface = interface.parse().expect("an interface");
+        let interface = at.interface.parse().expect("an interface");
         // SAFETY: one socket for this interface and queue, without a program.
-        let (tx, rx, rings) = unsafe { Socket::new(config, &umem, &interface, queue) }.expect("a socket");
+        let (tx, rx, rings) = unsafe { Socket::new(config, &umem, &interface, at.queue) }.expect("a socket");
         let (fill, completion) = rings.expect("the first socket");
         let descs = vec![FrameDesc::default(); MAX_BATCH as usize];
         Self { rx, tx, fill, completion, frames: descs.clone(), descs, umem, spare }
