@@ -52,6 +52,11 @@ impl SimWorld {
         Self::made(profile, XdpFlags::XDP_FLAGS_SKB_MODE, &config, &config, true)
     }
 
+    /// A world of another kernel, whose ends are made in the same way.
+    pub fn of_kind(profile: Profile, mode: XdpFlags, config: &DeviceConfig) -> Self {
+        Self::made(profile, mode, config, config, true)
+    }
+
     /// A world whose ends are made in the same way.
     pub fn with(mode: XdpFlags, config: &DeviceConfig) -> Self {
         Self::made(Profile::default(), mode, config, config, true)
@@ -188,6 +193,10 @@ impl World for SimWorld {
     fn settle(&self) {
         self.kernel.run_until_idle(10_000);
         self.check();
+    }
+
+    fn break_the_law(&self) {
+        self.kernel.watch_frames(false);
     }
 
     fn check_frames(&self) {

@@ -174,6 +174,7 @@ impl Profile {
         completion_written_at_reservation: false,
         has_tx_metadata: false,
         short_sg_fill_crashes: false,
+        native_takes_one_page: true,
         ..Self::LINUX_6_12
     };
 
@@ -191,7 +192,6 @@ impl Profile {
         headroom_reserve: 257,
         builds_before_reserving: true,
         unbound_generic_crashes: true,
-        native_takes_one_page: true,
         ..Self::LINUX_6_1
     };
 

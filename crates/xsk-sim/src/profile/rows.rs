@@ -77,7 +77,7 @@ static ROWS: &[Definition] = &[
         Some([rx_tx, umem]) => format!("{rx_tx} entries (RX, TX), {umem} (fill, completion)"),
         None => "as memory allows".to_owned(),
     }),
-    row("mapped of a ring, at most", [A, V, A, S, S], |p| {
+    row("mapped of a ring, at most", EVERYWHERE, |p| {
         either(p.maps_whole_blocks, "its pages, rounded up to a power of two", "its pages")
     }),
     row("mmap of a bound socket's rings", EVERYWHERE, |p| either(p.maps_rings_of_bound, "works", "EBUSY")),
@@ -87,11 +87,11 @@ static ROWS: &[Definition] = &[
     row("SO_PREFER_BUSY_POLL, SO_BUSY_POLL_BUDGET", EVERYWHERE, |p| {
         either(p.has_prefer_busy_poll, "there", "ENOPROTOOPT")
     }),
-    row("SO_SNDBUF and SO_RCVBUF, at most", [S, V, S, S, S], |p| format!("2 * {} bytes", p.max_buffer)),
+    row("SO_SNDBUF and SO_RCVBUF, at most", EVERYWHERE, |p| format!("2 * {} bytes", p.max_buffer)),
     row("what a packet of 60 bytes counts in SO_SNDBUF", [A, V, A, A, A], |_| {
         format!("{} bytes", crate::skb::truesize(60))
     }),
-    row("flags of a UMEM", [M, V, M, S, S], |p| {
+    row("flags of a UMEM", EVERYWHERE, |p| {
         either(p.has_tx_metadata, "unaligned chunks, checksums, metadata length", "unaligned chunks")
     }),
     row("headroom of a UMEM, at most", EVERYWHERE, |p| format!("chunk size - {}", p.headroom_reserve)),
@@ -119,7 +119,7 @@ static ROWS: &[Definition] = &[
     row("several buffers, a chunk twice in the fill ring", NEWER, |p| {
         either(p.refuses_duplicate_sg, "dropped", "delivered")
     }),
-    row("packet longer than a page, veth in native mode", [A, V, A, A, S], |p| {
+    row("packet longer than a page, veth in native mode", [M, V, M, M, S], |p| {
         either(p.native_takes_one_page, "dropped", "received")
     }),
     row("recvmsg", EVERYWHERE, |p| either(p.has_recvmsg, "works", "EOPNOTSUPP")),
@@ -129,7 +129,7 @@ static ROWS: &[Definition] = &[
     row("poll while the device is down", EVERYWHERE, |p| {
         either(p.poll_sees_device_down, "nothing is ready", "as if it were up")
     }),
-    row("sendto that would block, device down", [A, V, A, A, S], |p| {
+    row("sendto that would block, device down", EVERYWHERE, |p| {
         either(p.sendmsg_checks_device_last, "EOPNOTSUPP", "ENETDOWN")
     }),
     row("TX descriptor of length 0", EVERYWHERE, |p| either(p.takes_empty_tx, "valid", "invalid")),
@@ -156,7 +156,7 @@ static ROWS: &[Definition] = &[
         .to_owned()
     }),
     row("sendto, completion ring full", EVERYWHERE, |p| either(p.full_completion_is_error, "EAGAIN", "0")),
-    row("sendto, completion ring and send buffer full", [S, V, S, S, S], |p| {
+    row("sendto, completion ring and send buffer full", [M, V, M, S, S], |p| {
         either(p.full_completion_is_error || p.builds_before_reserving, "EAGAIN", "0")
     }),
     row("bit 0 of a completed address", EVERYWHERE, |p| {

@@ -37,7 +37,15 @@ XSK_WRITE_TABLE=1 cargo test -p xsk-sim --test other_kernels page
 A value was seen on a kernel of that very version, unless it says: *from source*, it was read there and never seen; *assumed*,
 nobody looked, and it is the default's. `Profile::rows` and `Profile::unmeasured` say the same to a program. What has no row is
 the default's on every kernel, and was not looked at on the others. Tests of each row, on all kernels:
-`crates/xsk-sim/tests/other_kernels/rows.rs`.
+`crates/xsk-sim/tests/other_kernels/rows.rs`. The same tests ask Debian's kernels in virtual machines, but for what crashes
+them:
+
+```sh
+./ci/other-kernels
+```
+
+5.10.223, 6.12.107 and 7.3.4 were asked in that way, and of 6.1 Debian's 6.1.176. Debian's 6.12.117 is another one than
+6.12.107: it completes invalid TX descriptors, and a failed bind leaves no mark.
 
 Linux 7.3 refuses to bind a UMEM with software checksums to a device that wants packets in several pieces; no device here
 does.
