@@ -207,8 +207,10 @@ fn a_ring_is_taken_over_where_it_stands() {
     assert_eq!(producer.produce(&[13], |item| *item), Ok(1));
     // SAFETY: the only consumer of the ring.
     let mut consumer = unsafe { Consumer::new(ring.mapped()) };
+    assert_eq!(consumer.index(), u32::MAX - 1);
     let mut out = [0; 8];
     assert_eq!(consumer.consume(&mut out, |to, entry| *to = entry), Ok(4));
+    assert_eq!(consumer.index(), 2);
     assert_eq!(out, [10, 11, 12, 13, 0, 0, 0, 0]);
     assert_eq!(producer.free_now(), Ok(4));
     assert_eq!((producer.capacity(), consumer.capacity()), (4, 4));

@@ -8,7 +8,7 @@ use xsk_core::errno;
 use xsk_core::layout::DescError;
 use xsk_core::order::{Access, Order};
 use xsk_core::region::{Region, RegionError};
-use xsk_core::ring::Mapped;
+use xsk_core::ring::{BrokenIndex, Mapped};
 
 #[test]
 fn errors_name_the_value() {
@@ -20,6 +20,9 @@ fn errors_name_the_value() {
     ] {
         assert_eq!(error.to_string(), text);
     }
+    let broken = BrokenIndex { own: 3, peer: 12, capacity: 8 };
+    let text = "the peer's ring index 12 is impossible: ours is 3 and the ring has 8 entries";
+    assert_eq!(broken.to_string(), text);
     assert_eq!(RegionError { len: 7 }.to_string(), "cannot allocate a region of 7 bytes");
 }
 
