@@ -38,6 +38,21 @@ fn ethernet(kind: [u8; 2], payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn examples_are_short_and_safe() {
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/xsk/examples");
+    let mut programs = 0;
+    for file in std::fs::read_dir(here).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (lines, ring_tier) = (text.lines().count(), path.ends_with("ring_tier.rs"));
+        assert!(lines < 100, "{path:?} has {lines} lines");
+        assert_eq!(text.contains("unsafe"), ring_tier, "{path:?}");
+        programs += 1;
+    }
+    assert!(programs >= 8, "{programs}");
+}
+
+#[test]
 fn the_reflector_reflects() {
     let kernel = SimKernel::new(1);
     let (_a, far) = kernel.veth("a", "b", &DeviceConfig::default()).unwrap();

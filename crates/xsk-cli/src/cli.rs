@@ -89,7 +89,7 @@ pub(crate) enum Command {
     /// By default frames of the EtherType 0x88b5, which no network stack answers; with --udp, UDP over IPv4
     /// with correct checksums. The interface's own traffic goes on.
     #[command(verbatim_doc_comment, after_help = example("xsk flood eth1 --dst-mac 52:54:00:12:34:56 --rate 1M\n  xsk flood eth1 --udp --dst-ip 10.0.0.2 --flows 64 --size 1514"),
-        after_long_help = example_long("xsk flood eth1 --dst-mac 52:54:00:12:34:56 --rate 1M\n  xsk flood eth1 --udp --dst-ip 10.0.0.2 --flows 64 --size 1514"))]
+        after_long_help = example_sends("xsk flood eth1 --dst-mac 52:54:00:12:34:56 --rate 1M\n  xsk flood eth1 --udp --dst-ip 10.0.0.2 --flows 64 --size 1514"))]
     Flood(Flood),
     /// Measure round trips to a reflector (`xsk forward IF` at the other end): percentiles.
     #[command(after_help = example("xsk ping eth1 --count 10k --interval 1ms\n  xsk ping eth1 --busy-poll"),
@@ -113,7 +113,7 @@ pub(crate) enum Command {
     ///
     /// With sim:FILE for the interface, they are sent on a simulated kernel, and what comes out is written to that file.
     #[command(verbatim_doc_comment, after_help = example(REPLAY_EXAMPLES),
-        after_long_help = example_long(REPLAY_EXAMPLES))]
+        after_long_help = example_sends(REPLAY_EXAMPLES))]
     Replay(Replay),
     /// Show an interface's queues, driver, XDP program and abilities, and what is missing to run.
     #[command(after_help = "Exit code 0 if AF_XDP can run here (on the interface, if one is named), else 3.")]
@@ -126,6 +126,11 @@ fn example(text: &str) -> String {
 
 fn example_long(text: &str) -> String {
     format!("Examples:\n  {text}\n\n{TARGET}\n{TAKES}\n\n{EXIT_CODES}")
+}
+
+/// Of a command that only sends.
+fn example_sends(text: &str) -> String {
+    format!("Examples:\n  {text}\n\n{TARGET}\n\n{EXIT_CODES}")
 }
 
 #[derive(Debug, Args)]
@@ -304,7 +309,7 @@ pub(crate) struct SocketOptions {
     #[arg(long, value_name = "US", num_args = 0..=1, require_equals = true, default_missing_value = "20",
         value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     pub(crate) busy_poll: Option<u32>,
-    /// Packets that are moved at a time.
+    /// Packets that are moved at a time; those that are received, in steps of 64.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=2048))]
     pub(crate) batch: u32,
     /// Bytes of a UMEM frame: 2048 or 4096; a packet has 256 less.
