@@ -1,13 +1,14 @@
-//! Both halves of a mapped ring on two threads, and a simulated kernel that two threads drive: under ThreadSanitizer
-//! (`ci/tsan`) no access races another, and each acquire and release of the table is missed when it is missing.
+//! Both halves of a mapped ring on two threads, and the lists of free frames: under ThreadSanitizer (`ci/tsan`) no access
+//! races another, and each acquire and release of the table is missed when it is missing.
 //!
 //! The models of loom see the same code on a model checker's cells; this sees the raw pointers. Without the sanitizer these
 //! are short stress tests.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use xsk_core::abi::xdp_ring_offset;
+use xsk_core::frame_lists::{END, FrameLists, Head, Heap, Storage as _};
 use xsk_core::order::Order;
 use xsk_core::region::Region;
 use xsk_core::ring::{Consumer, Mapped, Producer, Storage};
@@ -191,6 +192,82 @@ fn user_consumes(missing: Missing) {
     kernel.join().unwrap();
 }
 
+/// The words of the lists, to whose users one row of the table is missing.
+struct WeakLists {
+    heap: Heap,
+    weakened: Option<Order>,
+}
+
+impl xsk_core::frame_lists::Storage for WeakLists {
+    fn load(&self, head: Head, order: Order) -> u64 {
+        self.heap.load(head, if self.weakened == Some(order) { Order::ReadNote } else { order })
+    }
+
+    fn exchange(&self, head: Head, from: u64, to: u64, order: Order) -> bool {
+        let order = if self.weakened == Some(order) { Order::UnlinkFrames } else { order };
+        self.heap.exchange(head, from, to, order)
+    }
+
+    fn next(&self, frame: u32) -> u32 {
+        self.heap.next(frame)
+    }
+
+    fn set_next(&self, frame: u32, next: u32) {
+        self.heap.set_next(frame, next);
+    }
+
+    fn below(&self, frame: u32) -> u32 {
+        self.heap.below(frame)
+    }
+
+    fn set_below(&self, frame: u32, below: u32) {
+        self.heap.set_below(frame, below);
+    }
+}
+
+/// Three threads take frames, write them, and put them back: on the depot, or on the list of those that were returned.
+fn frames_travel(weakened: Option<Order>) {
+    let memory = Memory::new();
+    let lists = Arc::new(FrameLists::new(WeakLists { heap: Heap::new(FRAMES as u32), weakened }));
+    let put = |lists: &FrameLists<WeakLists>, frame: u32| {
+        lists.storage().set_next(frame, END);
+        lists.put_magazine(frame);
+    };
+    (0..FRAMES as u32).for_each(|frame| put(&lists, frame));
+    let start = Arc::new(Barrier::new(3));
+    let threads = [0, 1, 2].map(|number| {
+        let (memory, lists, start) = (memory.clone(), Arc::clone(&lists), Arc::clone(&start));
+        thread::spawn(move || {
+            start.wait();
+            for round in 0..PACKETS {
+                thread::yield_now();
+                if let Some(frame) = lists.take_magazine() {
+                    memory.write(frame.into());
+                    if (round + number) % 2 == 0 {
+                        put(&lists, frame);
+                    } else {
+                        assert!(!lists.give_back(frame, frame, 1));
+                    }
+                }
+                let mut next = lists.take_returned().map_or(END, |(first, _)| first);
+                while next != END {
+                    let frame = next;
+                    next = lists.storage().next(frame);
+                    memory.check(frame.into());
+                    memory.write(frame.into());
+                    put(&lists, frame);
+                }
+            }
+        })
+    });
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn no_access_to_a_free_frame_races_another() {
+    frames_travel(None);
+}
+
 #[test]
 fn no_access_of_a_mapped_ring_races_another() {
     user_produces(Missing::default());
@@ -199,6 +276,8 @@ fn no_access_of_a_mapped_ring_races_another() {
 
 const WEAKEN: &str = "XSK_WEAKEN";
 
+/// The acquire and release rows of the lists.
+const LISTS: [Order; 2] = [Order::PutFrames, Order::TakeFrames];
 /// The acquire and release rows of the rings, for one side.
 const ROWS: [Order; 4] =
     [Order::ReadProducer, Order::PublishProducer, Order::ReadConsumer, Order::PublishConsumer];
@@ -208,6 +287,9 @@ const ROWS: [Order; 4] =
 #[ignore = "run by each_row_is_missed_under_the_sanitizer"]
 fn one_row_is_missing() {
     let what = std::env::var(WEAKEN).unwrap_or_default();
+    if what.starts_with("lists") {
+        return frames_travel(LISTS.into_iter().find(|row| what.ends_with(&format!("{row:?}"))));
+    }
     let row = ROWS.into_iter().find(|row| what.ends_with(&format!("{row:?}")));
     let missing = match row {
         Some(row) if what.starts_with("user") => Missing { user: Some(row), kernel: None },
@@ -225,13 +307,14 @@ fn each_row_is_missed_under_the_sanitizer() {
     let run = |what: &str| {
         let mut command = std::process::Command::new(&program);
         command.args(["one_row_is_missing", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
-        let output = command.env(WEAKEN, what).output().unwrap();
+        // One report is enough.
+        let output = command.env(WEAKEN, what).env("TSAN_OPTIONS", "halt_on_error=1").output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let (fine, report) = run("none");
     assert!(fine, "{report}");
-    for side in ["user", "kernel"] {
-        for row in ROWS {
+    for (side, rows) in [("user", &ROWS[..]), ("kernel", &ROWS), ("lists", &LISTS)] {
+        for row in rows {
             let (fine, report) = run(&format!("{side} {row:?}"));
             let race = report.contains("WARNING: ThreadSanitizer: data race");
             assert!(!fine && race, "{side}: {row:?} is missing, and nobody noticed: {report}");
