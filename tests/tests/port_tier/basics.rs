@@ -137,6 +137,33 @@ fn packets_are_moved_in_place() {
     assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 64));
 }
 
+/// Rings of 16, of which no batch here is a divisor: a call goes on behind the end of a ring.
+#[test]
+fn batches_cross_the_ends_of_the_rings() {
+    let (kernel, _a, b) = world(1);
+    let pool = pool(&kernel, 64);
+    let mut port = port(&pool, "a");
+    let mut batch = Batch::new();
+    for round in 0..60_u8 {
+        let count = usize::from(3 + round % 9);
+        (0..count).for_each(|i| b.send(&[i as u8; 60]).unwrap());
+        match round % 3 {
+            0 => {
+                assert_eq!(port.recv(&mut batch).unwrap(), count, "{round}");
+                assert_eq!(port.send(&mut batch).unwrap(), count, "{round}");
+            }
+            1 => assert_eq!(port.forward(|_| Verdict::Send).unwrap().sent, count, "{round}"),
+            _ => assert_eq!(port.for_each(|_| ()).unwrap(), count, "{round}"),
+        }
+        let expected = if round % 3 == 2 { 0 } else { count };
+        let echoes: Vec<_> = std::iter::from_fn(|| b.receive()).map(|packet| packet[0]).collect();
+        assert_eq!(echoes, (0..expected as u8).collect::<Vec<_>>());
+        check_frames(&kernel, &pool);
+    }
+    drop(port);
+    assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 64));
+}
+
 #[test]
 fn what_cannot_be_sent_is_refused() {
     let (kernel, _a, b) = world(1);
