@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn more_queues_than_ports_are_named_one_by_one() {
         let kernel = SimKernel::new(0);
-        kernel.card("wide", &DeviceConfig::default().queues(85)).unwrap();
+        kernel.card("wide", &DeviceConfig::default().queues(1025)).unwrap();
         let pool = Pool::new_in(kernel.backend(), PoolConfig::default()).unwrap();
         let error = Port::open_all(&pool, "wide", PortConfig::default()).unwrap_err();
         let failure = Failure::of(&error);

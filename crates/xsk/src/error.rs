@@ -322,7 +322,7 @@ pub enum Diagnosis {
     #[error("the pool has no free frame to receive into: make it larger, or drop packets first")]
     NoFrames,
     /// The pool has too many ports.
-    #[error("the pool has {max} ports, which is the most: open the others on a second pool")]
+    #[error("a pool has at most {max} ports: open the others on a second pool")]
     TooManyPorts {
         /// Ports of a pool at most.
         max: u32,

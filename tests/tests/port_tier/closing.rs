@@ -143,17 +143,19 @@ fn a_panic_in_the_middle_of_a_burst_loses_nothing() {
 
 #[test]
 fn a_pool_has_a_number_of_ports() {
-    let (kernel, _a, _b) = world(85);
+    let (kernel, _a, _b) = world(1025);
     let pool = pool(&kernel, 8192);
+    let too_many = Port::open_all(&pool, "a", config()).unwrap_err();
+    assert_eq!(*too_many.diagnosis(), Diagnosis::TooManyPorts { max: 1024 }, "{too_many}");
     let small = config().rx_ring(1).tx_ring(1).fill_ring(1).completion_ring(1).fill_level(1);
     let open = |queue| Port::open(&pool, "a", queue, small);
-    let mut ports: Vec<Port> = (0..84).map(|queue| open(queue).unwrap()).collect();
-    let error = open(84).unwrap_err();
-    assert_eq!(*error.diagnosis(), Diagnosis::TooManyPorts { max: 84 }, "{error}");
+    let mut ports: Vec<Port> = (0..1024).map(|queue| open(queue).unwrap()).collect();
+    let error = open(1024).unwrap_err();
+    assert_eq!(*error.diagnosis(), Diagnosis::TooManyPorts { max: 1024 }, "{error}");
     ports.remove(3);
-    let mut last = open(84).unwrap();
+    let mut last = open(1024).unwrap();
     // The numbers are apart: what one sends another does not take back.
-    for port in ports.iter_mut().chain([&mut last]) {
+    for port in ports.iter_mut().step_by(20).chain([&mut last]) {
         let mut packet = port.packet().unwrap();
         packet.resize(60).unwrap();
         port.send_one(packet).unwrap();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::mem::{align_of, size_of};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU16;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use xsk_core::frame_lists::{END, FrameLists, Heap, Storage};
@@ -20,37 +20,37 @@ use crate::umem::Umem;
 /// word, whatever other threads do with their frames: a frame that this half did not give the kernel, or that came back
 /// already, never passes for one that comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Owner(u8);
+pub(crate) struct Owner(u16);
 
 impl Owner {
     /// The pool, a packet, or a cache: in any case this process.
     pub(crate) const USER: Self = Self(0);
     /// A closed port may still have it with the kernel.
-    pub(crate) const QUARANTINE: Self = Self(u8::MAX);
+    pub(crate) const QUARANTINE: Self = Self(u16::MAX);
 
     /// The kernel, to receive into, by way of the port with this number.
-    pub(crate) fn rx(port: u8) -> Self {
+    pub(crate) fn rx(port: u16) -> Self {
         Self(1 + 3 * port)
     }
 
     /// The kernel, to send, by way of the port with this number.
-    pub(crate) fn tx(port: u8) -> Self {
+    pub(crate) fn tx(port: u16) -> Self {
         Self(2 + 3 * port)
     }
 
     /// As [`tx`](Self::tx), of a frame that is looked at when it comes back.
-    pub(crate) fn tx_stamped(port: u8) -> Self {
+    pub(crate) fn tx_stamped(port: u16) -> Self {
         Self(3 + 3 * port)
     }
 }
 
-/// Ports that a pool can have: what an [`Owner`] can tell apart.
-pub(crate) const MAX_PORTS: u8 = 84;
+/// Ports that a pool can have: more than a network card has queues, and fewer than an [`Owner`] can tell apart.
+pub(crate) const MAX_PORTS: u16 = 1024;
 
 /// What checking a descriptor takes: small enough to be kept in registers over a burst.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'a> {
-    owners: &'a [AtomicU8],
+    owners: &'a [AtomicU16],
     frame_shift: u32,
     /// Bytes of a frame, less one: a frame is a power of two.
     mask: u64,
@@ -122,7 +122,7 @@ pub(crate) const ADDRESSES: u64 = 1 << 47;
 pub(crate) struct Memory {
     base: NonNull<u8>,
     frame_shift: u32,
-    owners: Box<[AtomicU8]>,
+    owners: Box<[AtomicU16]>,
     lists: FrameLists<Heap>,
     data_offset: u16,
     /// Bytes at the start of each frame that are for no packet's data.
@@ -140,7 +140,7 @@ pub(crate) struct State {
     pub(crate) quarantine: Vec<Quarantined>,
 }
 
-const _: () = assert!(size_of::<AtomicU8>() == 1 && align_of::<AtomicU8>() == 1);
+const _: () = assert!(size_of::<AtomicU16>() == 2 && align_of::<AtomicU16>() == 2);
 
 impl Memory {
     /// All frames of a UMEM, which must have been handed to nobody. Its frames are aligned, and no larger than 32768 bytes.
@@ -150,7 +150,7 @@ impl Memory {
         Self {
             base: umem.memory(),
             frame_shift: layout.chunk_size().trailing_zeros(),
-            owners: (0..frames).map(|_| AtomicU8::new(Owner::USER.0)).collect(),
+            owners: (0..frames).map(|_| AtomicU16::new(Owner::USER.0)).collect(),
             lists: FrameLists::new(Heap::new(frames)),
             data_offset: layout.data_offset() as u16,
             reserved: if layout.tx_metadata_len() > 0 { RESERVED } else { 0 },
@@ -244,7 +244,7 @@ impl Memory {
 
     /// How many frames are with the kernel, or in quarantine.
     pub(crate) fn away(&self) -> usize {
-        let note = |note: &&AtomicU8| note.load(Order::ReadNote.ordering()) != Owner::USER.0;
+        let note = |note: &&AtomicU16| note.load(Order::ReadNote.ordering()) != Owner::USER.0;
         self.owners.iter().filter(note).count()
     }
 

@@ -33,7 +33,7 @@ const MAX_FRAMES: u32 = (1 << 31) - 1;
 
 /// The memory of packets, in frames of equal size, and the free ones among them.
 ///
-/// A pool is a UMEM that belongs to the ports opened on it: any number of queues of any interfaces, up to 84. Packets move
+/// A pool is a UMEM that belongs to the ports opened on it: any number of queues of any interfaces, up to 1024. Packets move
 /// freely between its ports; they cannot be sent by ports of other pools.
 ///
 /// Clones are handles of the same pool. The memory lives until the last handle, port and packet are gone: a packet that

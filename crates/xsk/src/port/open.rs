@@ -22,7 +22,7 @@ use crate::socket::{Given, NewPoolRings, Request, open};
 #[derive(Debug)]
 pub(super) struct Registration {
     pool: Pool,
-    number: u8,
+    number: u16,
     /// Set once the kernel has frames of it.
     given: OnceLock<Given>,
     /// The kernel tells whether a socket is bound to the queue.
@@ -46,7 +46,7 @@ impl Registration {
         drop(state);
         Ok(Self {
             pool: pool.clone(),
-            number: number as u8,
+            number: number as u16,
             given: OnceLock::new(),
             is_told: OnceLock::new(),
         })
@@ -102,6 +102,11 @@ pub(super) fn open_all(
         PortError::from(diagnose::find_interface(error).on(interface.escape_debug().to_string(), None))
     })?;
     let of = if sides.rx { info.rx_queues } else { info.tx_queues };
+    // Not only when as many are open.
+    if of > MAX_PORTS.into() {
+        let error = Error::new(Step::CheckConfig, Diagnosis::TooManyPorts { max: MAX_PORTS.into() });
+        return Err(error.on(interface, None).into());
+    }
     (0..of).map(|queue| open_port(pool, interface, queue, config, sides, of)).collect()
 }
 
