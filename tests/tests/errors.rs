@@ -255,7 +255,7 @@ fn a_program_is_attached_already() {
                 let text = format!(
                     "cannot attach the XDP program on b queue 0 with {asked}: an XDP program is attached already (id {id}, \
                      without a name, {shown} mode): stop the program that attached it, or if that is gone use `ip link set \
-                     dev <interface> xdp off`; or else open the socket with INHIBIT_PROG_LOAD and put it into the XSKMAP of \
+                     dev b xdp off`; or else open the socket with INHIBIT_PROG_LOAD and put it into the XSKMAP of \
                      the attached program, or attach beside it through libxdp's dispatcher (feature `libxdp`) ({})",
                     describe(errno)
                 );
@@ -362,7 +362,7 @@ fn an_interface_that_goes_down_and_away() {
         let mut b = port(&umem, copy_mode(SKB), "b", 0);
         assert!(!b.rx.poll(1).unwrap());
         pair.b.set_up(false).unwrap();
-        let down = "the interface is down: set it up with `ip link set <interface> up` (ENETDOWN 100)";
+        let down = "the interface is down: set it up with `ip link set b up` (ENETDOWN 100)";
         let poll = b.rx.poll(1).unwrap_err();
         assert_eq!(poll.to_string(), format!("cannot poll on b queue 0: {down}"));
         assert_eq!(Error::of_io(&poll).unwrap().diagnosis(), &Diagnosis::InterfaceDown);

@@ -419,7 +419,10 @@ impl Error {
         if let Some(value) = &self.value {
             text += &format!(" with {value}");
         }
-        text += &format!(": {}", self.diagnosis);
+        let diagnosis = self.diagnosis.to_string();
+        // Commands in it are to be copied.
+        let name = self.interface.as_deref().unwrap_or(INTERFACE);
+        text += &format!(": {}", diagnosis.replace(INTERFACE, name));
         match (self.errno(), &self.source) {
             (Some(errno), _) => text += &format!(" ({})", describe(errno)),
             (None, Some(source)) => text += &format!(" ({source})"),
@@ -428,6 +431,9 @@ impl Error {
         text
     }
 }
+
+/// Where a [`Diagnosis`] means the interface, whose name it does not know.
+const INTERFACE: &str = "<interface>";
 
 /// Which queue ids there are.
 fn range(queues: u32) -> String {
