@@ -86,8 +86,8 @@
 //! * sendto, recvfrom and poll wake the driver as the flags say, cached in the kernel; NAPI then completes, transmits,
 //!   receives and takes buffers (`net/xdp/xsk.c:__xsk_sendmsg`, `xsk_poll`; `igb_main.c:igb_poll`).
 //! * One sender's descriptors are taken as a batch that a refused one ends, those of several in turns of 32. A refused
-//!   descriptor, and those of a packet of too many, are taken and never completed
-//!   (`net/xdp/xsk.c:xsk_tx_peek_release_desc_batch`, `net/xdp/xsk_queue.h:xskq_cons_read_desc_batch`).
+//!   descriptor, and those of a packet of too many, are taken and never completed, in every profile; Linux 7.3 completes a
+//!   refused one (`net/xdp/xsk.c:xsk_tx_peek_release_desc_batch`, `net/xdp/xsk_queue.h:xskq_cons_read_desc_batch`).
 //! * The device reads a packet 1 to 20 microseconds later, drawn from the seed; completions come in order, at the next NAPI.
 //! * TX metadata is checked for room and otherwise ignored, as by drivers without `xsk_tx_metadata_ops`.
 //! * A device that goes down, or a program that goes, gives buffers back to the pool and completes what was not sent. After

@@ -48,7 +48,7 @@ them:
 6.12.107: it completes invalid TX descriptors, and a failed bind leaves no mark.
 
 Linux 7.3 refuses to bind a UMEM with software checksums to a device that wants packets in several pieces; no device here
-does.
+does. In zero copy it completes a descriptor that it refuses; its profile does not.
 
 "
     .to_owned();
