@@ -1,6 +1,6 @@
 //! Who may touch which frame, by AddressSanitizer.
 
-use xsk_sim::SimKernel;
+use xsk_sim::{Place, SimKernel};
 
 #[cfg(sanitized = "address")]
 mod poison {
@@ -63,6 +63,17 @@ impl Guard {
             };
             poison::set(self.start.wrapping_add(address as usize), self.frame_size as usize, poisoned);
         }
+    }
+
+    /// In the user's turn, that with the byte at `byte` is the user's too: its descriptor is read in the RX ring, which has it
+    /// until the whole burst is published.
+    pub(crate) fn shown(&self, byte: *const u8) {
+        self.turn(Turn::User);
+        let address = (byte.addr() - self.start.addr()) as u64 / self.frame_size * self.frame_size;
+        let frames = self.kernel.frames();
+        let places = frames.of(0, address);
+        assert!(places.iter().all(|place| *place == Place::Rx), "shown, and on {places:?}");
+        poison::set(self.start.wrapping_add(address as usize), self.frame_size as usize, false);
     }
 
     /// Runs what makes the kernel run. The user touches no frame in there.

@@ -129,8 +129,7 @@ impl World {
 
     /// What a packet that is shown in the middle of a call is touched by.
     fn shown(guard: &OnceLock<Guard>, packet: &mut Packet) {
-        // It came from the RX ring, as above.
-        guard.get().unwrap().turn(Turn::User);
+        guard.get().unwrap().shown(packet.as_ptr());
         touch(packet);
     }
 
