@@ -107,8 +107,10 @@ fn it_is_writable_while_the_tx_ring_is_half_empty() {
     let mut world = World::new(OUT);
     let _background = world.run();
     world.settles_at(OUT);
-    // 24 frames on a ring of 32, and nobody who sends them.
+    // 24 frames on a ring of 32, and nobody who sends them. It is known at the next call.
+    thread::sleep(Duration::from_millis(20));
     assert_eq!(world.program.produce(24), 24);
+    world.program.rx().fd().xdp_statistics().unwrap();
     world.settles_at(EventFlags::empty());
     assert_eq!(world.wait(20), EventFlags::empty());
     world.program.wake();
