@@ -7,15 +7,15 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use xsk::backend::{Backend, Capabilities, Handle, Linux};
 use xsk::config::XdpFlags;
 
+use super::linux::{self, check};
 use super::{End, Program, Shape, World, program, running_version};
-use crate::{bpf, cpu, rights};
+use crate::{bpf, cpu};
 
 /// Two cards.
 #[derive(Debug)]
@@ -122,10 +122,6 @@ fn receive(tap: &OwnedFd, patience: Duration) -> Option<Vec<u8>> {
             return Some(frame);
         }
     }
-}
-
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// An ioctl on an interface; the errno.
@@ -289,34 +285,23 @@ impl World for CardsWorld {
     }
 
     fn without(&self, capabilities: Capabilities, body: &mut dyn FnMut()) {
-        rights::change(|effective| effective & !capabilities.bits());
-        body();
-        rights::change(|effective| effective | capabilities.bits());
+        linux::without(capabilities, body);
     }
 
     fn with_memlock_limit(&self, bytes: u64, body: &mut dyn FnMut()) {
-        let before = rights::limit_locked_memory(bytes);
-        body();
-        rights::limit_locked_memory(before);
+        linux::with_memlock_limit(bytes, body);
     }
 
     fn socket_of(&self, kind: i32, protocol: i32) -> io::Result<Handle> {
-        // SAFETY: takes no pointers.
-        let fd = unsafe { libc::socket(libc::AF_XDP, kind, protocol) };
-        check(fd).map(|()| Handle(fd))
+        linux::socket_of(kind, protocol)
     }
 
     fn sendto_blocking(&self, socket: Handle) -> io::Result<()> {
-        // SAFETY: no payload and no address.
-        let sent = unsafe { libc::sendto(socket.0, ptr::null(), 0, 0, ptr::null(), 0) };
-        check(sent as libc::c_int)
+        linux::sendto_blocking(socket)
     }
 
     fn recvfrom_blocking(&self, socket: Handle) -> io::Result<()> {
-        let nothing = ptr::null_mut();
-        // SAFETY: a buffer of no bytes and no address.
-        let got = unsafe { libc::recvfrom(socket.0, nothing, 0, 0, ptr::null_mut(), ptr::null_mut()) };
-        check(got as libc::c_int)
+        linux::recvfrom_blocking(socket)
     }
 
     fn xskmap_update_flags(&self, map: Handle, key: u32, socket: Handle, flags: u64) -> io::Result<()> {

@@ -5,6 +5,8 @@
 #[cfg(target_os = "linux")]
 mod cards;
 #[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
 mod program;
 mod sim;
 #[cfg(target_os = "linux")]

@@ -6,17 +6,18 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use xsk::backend::{Backend, Capabilities, Handle, Linux};
 use xsk::config::XdpFlags;
 use xsk_veth::{Namespace, Tap, VethEnd, VethPair};
 
+use super::linux::{self, check};
 use super::{End, Program, Shape, World, program, running_version, traffic_control};
 use crate::raw::frame;
-use crate::{bpf, cpu, rights};
+use crate::{bpf, cpu};
 
 /// Linux with a veth pair.
 #[derive(Debug)]
@@ -108,10 +109,6 @@ impl VethWorld {
 
 fn veth_errno(result: Result<(), xsk_veth::Error>) -> i32 {
     result.map_or_else(|error| error.errno().expect("an errno").0, |()| 0)
-}
-
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 impl World for VethWorld {
@@ -279,37 +276,23 @@ impl World for VethWorld {
     }
 
     fn without(&self, capabilities: Capabilities, body: &mut dyn FnMut()) {
-        rights::change(|effective| effective & !capabilities.bits());
-        body();
-        rights::change(|effective| effective | capabilities.bits());
+        linux::without(capabilities, body);
     }
 
     fn with_memlock_limit(&self, bytes: u64, body: &mut dyn FnMut()) {
-        // The limit is the process's, and what counts is the user's.
-        static ONE: Mutex<()> = Mutex::new(());
-        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = rights::limit_locked_memory(bytes);
-        body();
-        rights::limit_locked_memory(before);
+        linux::with_memlock_limit(bytes, body);
     }
 
     fn socket_of(&self, kind: i32, protocol: i32) -> io::Result<Handle> {
-        // SAFETY: takes no pointers.
-        let fd = unsafe { libc::socket(libc::AF_XDP, kind, protocol) };
-        check(fd).map(|()| Handle(fd))
+        linux::socket_of(kind, protocol)
     }
 
     fn sendto_blocking(&self, socket: Handle) -> io::Result<()> {
-        // SAFETY: no payload and no address.
-        let sent = unsafe { libc::sendto(socket.0, ptr::null(), 0, 0, ptr::null(), 0) };
-        check(sent as libc::c_int)
+        linux::sendto_blocking(socket)
     }
 
     fn recvfrom_blocking(&self, socket: Handle) -> io::Result<()> {
-        // SAFETY: a buffer of no bytes and no address.
-        let got =
-            unsafe { libc::recvfrom(socket.0, ptr::null_mut(), 0, 0, ptr::null_mut(), ptr::null_mut()) };
-        check(got as libc::c_int)
+        linux::recvfrom_blocking(socket)
     }
 
     fn xskmap_update_flags(&self, map: Handle, key: u32, socket: Handle, flags: u64) -> io::Result<()> {
