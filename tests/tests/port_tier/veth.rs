@@ -29,61 +29,65 @@ pub(crate) fn config(mode: XdpFlags) -> PortConfig {
     PortConfig::default().xdp_flags(mode).rx_ring(64).tx_ring(64).fill_ring(64).completion_ring(64)
 }
 
-#[test]
-fn packets_go_in_and_out() {
+/// Runs `body` once for each mode, in a namespace of its own with a pair in it.
+pub(crate) fn in_each_mode(body: impl Fn(&Namespace, &VethPair, XdpFlags) + Send + Sync) {
     if !xsk_veth::require() {
         return;
     }
     for mode in MODES {
         let ns = Namespace::new().unwrap();
         let pair = VethPair::builder(&ns, &ns).build().unwrap();
-        let tap = Tap::open(&ns, pair.a.name()).unwrap();
-        ns.run(|| {
-            let pool = Pool::new(PoolConfig::default().frames(256)).unwrap();
-            let mut port = Port::open(&pool, pair.b.name(), 0, config(mode)).unwrap();
-            assert_eq!(port.mode(), Mode::Copy);
-            assert!(pair.b.xdp().unwrap().is_some());
-            let zero_copy = config(mode).mode(Mode::ZeroCopy);
-            let other = Pool::new(PoolConfig::default().frames(16)).unwrap();
-            let error = Port::open(&other, pair.a.name(), 0, zero_copy).unwrap_err();
-            assert_eq!(*error.diagnosis(), Diagnosis::NoZeroCopy { driver: Some("veth".into()) }, "{error}");
-            let mut batch = Batch::new();
-            tap.send(&frame(60, 1)).unwrap();
-            assert!(port.wait(Some(SECOND)).unwrap());
-            assert_eq!(port.recv(&mut batch).unwrap(), 1);
-            assert_eq!(*batch[0], frame(60, 1));
-            batch[0].extend_from_slice(&[7; 40]).unwrap();
-            assert_eq!(port.send(&mut batch).unwrap(), 1);
-            assert_eq!(tap.recv(SECOND).unwrap().unwrap()[60..], [7; 40]);
-
-            // A burst larger than what the kernel sends at once.
-            assert_eq!(port.packets(&mut batch), 64);
-            for (i, packet) in batch.iter_mut().enumerate() {
-                packet.extend_from_slice(&frame(60 + i, i as u8)).unwrap();
-            }
-            assert_eq!(port.send(&mut batch).unwrap(), 64);
-            for i in 0..64 {
-                assert_eq!(tap.recv(SECOND).unwrap(), Some(frame(60 + i, i as u8)));
-            }
-
-            tap.send(&frame(60, 2)).unwrap();
-            tap.send(&frame(61, 3)).unwrap();
-            let mut seen = 0;
-            let deadline = Instant::now() + SECOND;
-            while seen < 2 && Instant::now() < deadline {
-                let done =
-                    port.forward(|packet| if packet.len() == 60 { Verdict::Drop } else { Verdict::Send });
-                seen += done.unwrap().received;
-            }
-            assert_eq!(tap.recv(SECOND).unwrap(), Some(frame(61, 3)));
-            assert!(!port.wait(Some(Duration::from_millis(10))).unwrap());
-            let deadline = Instant::now() + SECOND;
-            while port.flush().unwrap() > 0 && Instant::now() < deadline {}
-            drop(port);
-            assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 256));
-        });
-        assert!(pair.b.xdp().unwrap().is_none(), "the program is gone with the port");
+        ns.run(|| body(&ns, &pair, mode));
     }
+}
+
+#[test]
+fn packets_go_in_and_out() {
+    in_each_mode(|ns, pair, mode| {
+        let tap = Tap::open(ns, pair.a.name()).unwrap();
+        let pool = Pool::new(PoolConfig::default().frames(256)).unwrap();
+        let mut port = Port::open(&pool, pair.b.name(), 0, config(mode)).unwrap();
+        assert_eq!(port.mode(), Mode::Copy);
+        assert!(pair.b.xdp().unwrap().is_some());
+        let zero_copy = config(mode).mode(Mode::ZeroCopy);
+        let other = Pool::new(PoolConfig::default().frames(16)).unwrap();
+        let error = Port::open(&other, pair.a.name(), 0, zero_copy).unwrap_err();
+        assert_eq!(*error.diagnosis(), Diagnosis::NoZeroCopy { driver: Some("veth".into()) }, "{error}");
+        let mut batch = Batch::new();
+        tap.send(&frame(60, 1)).unwrap();
+        assert!(port.wait(Some(SECOND)).unwrap());
+        assert_eq!(port.recv(&mut batch).unwrap(), 1);
+        assert_eq!(*batch[0], frame(60, 1));
+        batch[0].extend_from_slice(&[7; 40]).unwrap();
+        assert_eq!(port.send(&mut batch).unwrap(), 1);
+        assert_eq!(tap.recv(SECOND).unwrap().unwrap()[60..], [7; 40]);
+
+        // A burst larger than what the kernel sends at once.
+        assert_eq!(port.packets(&mut batch), 64);
+        for (i, packet) in batch.iter_mut().enumerate() {
+            packet.extend_from_slice(&frame(60 + i, i as u8)).unwrap();
+        }
+        assert_eq!(port.send(&mut batch).unwrap(), 64);
+        for i in 0..64 {
+            assert_eq!(tap.recv(SECOND).unwrap(), Some(frame(60 + i, i as u8)));
+        }
+
+        tap.send(&frame(60, 2)).unwrap();
+        tap.send(&frame(61, 3)).unwrap();
+        let mut seen = 0;
+        let deadline = Instant::now() + SECOND;
+        while seen < 2 && Instant::now() < deadline {
+            let done = port.forward(|packet| if packet.len() == 60 { Verdict::Drop } else { Verdict::Send });
+            seen += done.unwrap().received;
+        }
+        assert_eq!(tap.recv(SECOND).unwrap(), Some(frame(61, 3)));
+        assert!(!port.wait(Some(Duration::from_millis(10))).unwrap());
+        let deadline = Instant::now() + SECOND;
+        while port.flush().unwrap() > 0 && Instant::now() < deadline {}
+        drop(port);
+        assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 256));
+        assert!(pair.b.xdp().unwrap().is_none(), "the program is gone with the port");
+    });
 }
 
 /// A few of the histories that the simulated kernel gets by the hundred, for each kind of pool and port. More with
@@ -139,33 +143,25 @@ fn histories() {
 
 #[test]
 fn busy_polling_receives_and_sends() {
-    if !xsk_veth::require() {
-        return;
-    }
-    for mode in MODES {
-        let ns = Namespace::new().unwrap();
-        let pair = VethPair::builder(&ns, &ns).build().unwrap();
-        let tap = Tap::open(&ns, pair.a.name()).unwrap();
-        ns.run(|| {
-            let pool = Pool::new(PoolConfig::default().frames(256)).unwrap();
-            let busy = BusyPoll::default().time(Duration::from_micros(100)).budget(8);
-            let mut port = Port::open(&pool, pair.b.name(), 0, config(mode).policy(busy)).unwrap();
-            for tag in 0..20 {
-                tap.send(&frame(60, tag)).unwrap();
-                assert!(port.wait(Some(SECOND)).unwrap());
-                assert_eq!(port.forward(|_| Verdict::Send).unwrap().sent, 1);
-                assert_eq!(tap.recv(SECOND).unwrap(), Some(frame(60, tag)));
-            }
-            assert!(!port.wait(Some(Duration::from_millis(2))).unwrap());
-            // The sysfs of this process is of another namespace, which must not be taken for this one's.
-            let advice = port.busy_poll_advice().unwrap();
-            assert!(matches!(&advice[0], BusyPollAdvice::Unknown { reason, .. } if reason.contains("/sys")));
-            assert_eq!(advice[1..], [BusyPollAdvice::NoNapi]);
-            let error =
-                Port::open(&pool, pair.a.name(), 0, config(mode).policy(busy.required())).unwrap_err();
-            assert!(error.to_string().contains("/sys/class/net"), "{error}");
-        });
-    }
+    in_each_mode(|ns, pair, mode| {
+        let tap = Tap::open(ns, pair.a.name()).unwrap();
+        let pool = Pool::new(PoolConfig::default().frames(256)).unwrap();
+        let busy = BusyPoll::default().time(Duration::from_micros(100)).budget(8);
+        let mut port = Port::open(&pool, pair.b.name(), 0, config(mode).policy(busy)).unwrap();
+        for tag in 0..20 {
+            tap.send(&frame(60, tag)).unwrap();
+            assert!(port.wait(Some(SECOND)).unwrap());
+            assert_eq!(port.forward(|_| Verdict::Send).unwrap().sent, 1);
+            assert_eq!(tap.recv(SECOND).unwrap(), Some(frame(60, tag)));
+        }
+        assert!(!port.wait(Some(Duration::from_millis(2))).unwrap());
+        // The sysfs of this process is of another namespace, which must not be taken for this one's.
+        let advice = port.busy_poll_advice().unwrap();
+        assert!(matches!(&advice[0], BusyPollAdvice::Unknown { reason, .. } if reason.contains("/sys")));
+        assert_eq!(advice[1..], [BusyPollAdvice::NoNapi]);
+        let error = Port::open(&pool, pair.a.name(), 0, config(mode).policy(busy.required())).unwrap_err();
+        assert!(error.to_string().contains("/sys/class/net"), "{error}");
+    });
 }
 
 /// Runs again as a process of the namespace that has a sysfs of its own.
@@ -207,59 +203,52 @@ fn busy_poll_advice_is_read_from_sysfs() {
 
 #[test]
 fn one_sided_ports() {
-    if !xsk_veth::require() {
-        return;
-    }
-    for mode in MODES {
-        let ns = Namespace::new().unwrap();
-        let pair = VethPair::builder(&ns, &ns).build().unwrap();
-        let tap = Tap::open(&ns, pair.b.name()).unwrap();
-        ns.run(|| {
-            let pool = Pool::new(PoolConfig::default().frames(256)).unwrap();
-            let mut tx = PortTx::open(&pool, pair.b.name(), 0, config(mode)).unwrap();
-            assert_eq!((tx.mode(), pool.with_kernel(), pair.b.xdp().unwrap()), (Mode::Copy, 0, None));
-            let mut rx = PortRx::open(&pool, pair.a.name(), 0, config(mode)).unwrap();
-            let mut batch = Batch::new();
-            for round in 0..20 {
-                tx.packets(&mut batch);
-                batch.iter_mut().for_each(|packet| packet.extend_from_slice(&frame(60, round)).unwrap());
-                assert_eq!(tx.send(&mut batch).unwrap(), 64);
-                let (mut seen, deadline) = (0, Instant::now() + SECOND);
-                while seen < 64 && Instant::now() < deadline {
-                    rx.wait(Some(SECOND)).unwrap();
-                    seen += rx.for_each(|packet| assert_eq!(**packet, *frame(60, round))).unwrap();
-                }
-                assert_eq!(seen, 64);
-                assert!(tx.wait(Some(SECOND)).unwrap());
+    in_each_mode(|ns, pair, mode| {
+        let tap = Tap::open(ns, pair.b.name()).unwrap();
+        let pool = Pool::new(PoolConfig::default().frames(256)).unwrap();
+        let mut tx = PortTx::open(&pool, pair.b.name(), 0, config(mode)).unwrap();
+        assert_eq!((tx.mode(), pool.with_kernel(), pair.b.xdp().unwrap()), (Mode::Copy, 0, None));
+        let mut rx = PortRx::open(&pool, pair.a.name(), 0, config(mode)).unwrap();
+        let mut batch = Batch::new();
+        for round in 0..20 {
+            tx.packets(&mut batch);
+            batch.iter_mut().for_each(|packet| packet.extend_from_slice(&frame(60, round)).unwrap());
+            assert_eq!(tx.send(&mut batch).unwrap(), 64);
+            let (mut seen, deadline) = (0, Instant::now() + SECOND);
+            while seen < 64 && Instant::now() < deadline {
+                rx.wait(Some(SECOND)).unwrap();
+                seen += rx.for_each(|packet| assert_eq!(**packet, *frame(60, round))).unwrap();
             }
-            // What arrives where only is sent goes to the stack, to the tap for one.
-            let back = PortTx::open(&pool, pair.a.name(), 0, config(mode)).unwrap_err();
-            assert!(back.to_string().contains("another port of this pool"), "{back}");
-            drop(rx);
-            let mut out = PortTx::open(&pool, pair.a.name(), 0, config(mode)).unwrap();
-            let mut packet = out.packet().unwrap();
-            packet.extend_from_slice(&frame(61, 9)).unwrap();
-            out.send_one(packet).unwrap();
-            assert_eq!(tap.recv(SECOND).unwrap(), Some(frame(61, 9)));
-            drop(out);
+            assert_eq!(seen, 64);
+            assert!(tx.wait(Some(SECOND)).unwrap());
+        }
+        // What arrives where only is sent goes to the stack, to the tap for one.
+        let back = PortTx::open(&pool, pair.a.name(), 0, config(mode)).unwrap_err();
+        assert!(back.to_string().contains("another port of this pool"), "{back}");
+        drop(rx);
+        let mut out = PortTx::open(&pool, pair.a.name(), 0, config(mode)).unwrap();
+        let mut packet = out.packet().unwrap();
+        packet.extend_from_slice(&frame(61, 9)).unwrap();
+        out.send_one(packet).unwrap();
+        assert_eq!(tap.recv(SECOND).unwrap(), Some(frame(61, 9)));
+        drop(out);
 
-            // By a program and a map of one's own.
-            let mut rx = PortRx::open(&pool, pair.a.name(), 0, config(mode).no_program()).unwrap();
-            let map = XskMap::new(1).unwrap();
-            map.insert_port_rx(0, &rx).unwrap();
-            let program = xsk_tests::bpf::load_redirect(std::os::fd::AsFd::as_fd(&map), 0, 1).unwrap();
-            let _link = xsk_tests::bpf::attach(&program, pair.a.ifindex(), mode).unwrap();
-            let mut packet = tx.packet().unwrap();
-            packet.extend_from_slice(&frame(62, 3)).unwrap();
-            tx.send_one(packet).unwrap();
-            assert!(rx.wait(Some(SECOND)).unwrap());
-            assert_eq!(rx.for_each(|packet| assert_eq!(packet.len(), 62)).unwrap(), 1);
-            let deadline = Instant::now() + SECOND;
-            while tx.flush().unwrap() > 0 && Instant::now() < deadline {}
-            drop((rx, tx));
-            assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 256));
-        });
-    }
+        // By a program and a map of one's own.
+        let mut rx = PortRx::open(&pool, pair.a.name(), 0, config(mode).no_program()).unwrap();
+        let map = XskMap::new(1).unwrap();
+        map.insert_port_rx(0, &rx).unwrap();
+        let program = xsk_tests::bpf::load_redirect(std::os::fd::AsFd::as_fd(&map), 0, 1).unwrap();
+        let _link = xsk_tests::bpf::attach(&program, pair.a.ifindex(), mode).unwrap();
+        let mut packet = tx.packet().unwrap();
+        packet.extend_from_slice(&frame(62, 3)).unwrap();
+        tx.send_one(packet).unwrap();
+        assert!(rx.wait(Some(SECOND)).unwrap());
+        assert_eq!(rx.for_each(|packet| assert_eq!(packet.len(), 62)).unwrap(), 1);
+        let deadline = Instant::now() + SECOND;
+        while tx.flush().unwrap() > 0 && Instant::now() < deadline {}
+        drop((rx, tx));
+        assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 256));
+    });
 }
 
 /// Frames that were to be sent when a port was closed come back once the kernel says that it has released the queue.

@@ -8,29 +8,22 @@ use xsk::port::{PortTx, Reason, TxTimestamp, Verdict};
 use xsk::program::XskMap;
 use xsk::{Batch, Packet, Pool, PoolConfig, Port};
 use xsk_tests::bpf;
-use xsk_veth::{Namespace, Tap, VethPair};
+use xsk_veth::{Tap, VethPair};
 
 use crate::kit::free_frames;
-use crate::veth::{MODES, config, frame};
+use crate::veth::{config, frame, in_each_mode};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A pair in a namespace of its own, and a pool with TX metadata; what is sent from `b` comes to the tap.
 fn with_pair(body: impl Fn(&VethPair, &Tap, &Pool, xsk::config::XdpFlags) + Send + Sync) {
-    if !xsk_veth::require() {
-        return;
-    }
-    for mode in MODES {
-        let ns = Namespace::new().unwrap();
-        let pair = VethPair::builder(&ns, &ns).build().unwrap();
-        let tap = Tap::open(&ns, pair.a.name()).unwrap();
-        ns.run(|| {
-            let config = PoolConfig::default().frames(256).tx_metadata(true).software_checksums(true);
-            let pool = Pool::new(config).unwrap();
-            body(&pair, &tap, &pool, mode);
-            assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 256));
-        });
-    }
+    in_each_mode(|ns, pair, mode| {
+        let tap = Tap::open(ns, pair.a.name()).unwrap();
+        let config = PoolConfig::default().frames(256).tx_metadata(true).software_checksums(true);
+        let pool = Pool::new(config).unwrap();
+        body(pair, &tap, &pool, mode);
+        assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 256));
+    });
 }
 
 fn filled(mut packet: Packet, bytes: &[u8]) -> Packet {
