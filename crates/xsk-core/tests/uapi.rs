@@ -52,3 +52,10 @@ fn options_are_the_kernels() {
     assert_eq!(options, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
     assert_eq!((AF_XDP, SOL_XDP), (44, 283));
 }
+
+#[test]
+fn a_descriptor_is_two_words() {
+    let desc = xdp_desc { addr: 0x0123_4567_89ab_cdef, len: 60, options: 3 };
+    assert_eq!(desc.words(), (0x0123_4567_89ab_cdef, 3 << 32 | 60));
+    assert_eq!(xdp_desc::from_words(0x0123_4567_89ab_cdef, 3 << 32 | 60), desc);
+}

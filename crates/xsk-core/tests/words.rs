@@ -8,7 +8,7 @@ use xsk_core::errno;
 use xsk_core::layout::DescError;
 use xsk_core::order::{Access, Order};
 use xsk_core::region::{Region, RegionError};
-use xsk_core::ring::{BrokenIndex, Mapped};
+use xsk_core::ring::{BrokenIndex, Consumer, Mapped, Producer};
 
 #[test]
 fn errors_name_the_value() {
@@ -43,6 +43,23 @@ fn debug_output_names_the_type_and_its_sizes() {
     assert_eq!(*ring.keep(), "kept");
     let text = format!("{ring:?}");
     assert!(text.starts_with("Mapped { capacity: 8, slots: 0x") && text.ends_with(", .. }"), "{text}");
+
+    // SAFETY: the ring is new, all zeros, and no other half is a producer of it.
+    let mut producer = unsafe { Producer::new(ring) };
+    let mut slots = producer.slots(3, 0).unwrap();
+    assert!(slots.put(1));
+    assert_eq!(format!("{slots:?}"), "Slots { written: 1, room: 2 }");
+    drop(slots);
+    // SAFETY: the region is page aligned and outlives both rings, which are the two halves of one.
+    let ring = unsafe { Mapped::<u64, _>::new(region.as_ptr(), region.len(), &offsets, 8, ()) }.unwrap();
+    // SAFETY: no other half is a consumer of it.
+    let mut consumer = unsafe { Consumer::new(ring) };
+    let mut entries = consumer.entries(8).unwrap();
+    assert_eq!(format!("{entries:?}"), "Entries { taken: 0, left: 1 }");
+    assert_eq!(
+        (entries.next(), format!("{entries:?}")),
+        (Some(1), "Entries { taken: 1, left: 0 }".to_owned())
+    );
 }
 
 /// `Acquire` on a store and `Release` on a load do not exist: they panic when they run.
