@@ -4,6 +4,7 @@
 //! The models of loom see the same code on a model checker's cells; this sees the raw pointers. Without the sanitizer these
 //! are short stress tests.
 
+use std::ptr::NonNull;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
@@ -35,8 +36,10 @@ impl Weak {
     }
 }
 
-impl Storage for Weak {
+// SAFETY: its cells are those of the ring.
+unsafe impl Storage for Weak {
     type Slot = u64;
+    type Cell = u64;
 
     fn capacity(&self) -> u32 {
         self.ring.capacity()
@@ -64,6 +67,20 @@ impl Storage for Weak {
 
     fn fence(&self, order: Order) {
         self.ring.fence(order);
+    }
+
+    fn cell(&self, index: u32) -> (NonNull<u64>, usize) {
+        self.ring.cell(index)
+    }
+
+    unsafe fn read(cell: NonNull<u64>) -> u64 {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { Mapped::<u64, Arc<Region>>::read(cell) }
+    }
+
+    unsafe fn write(cell: NonNull<u64>, entry: u64) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { Mapped::<u64, Arc<Region>>::write(cell, entry) };
     }
 
     unsafe fn read_run<D>(&self, index: u32, out: &mut [D], take: impl FnMut(&mut D, u64)) {

@@ -4,6 +4,7 @@
 mod support;
 
 use std::cell::Cell;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use support::heap_ring::HeapRing;
@@ -43,8 +44,10 @@ impl Counting {
     }
 }
 
-impl Storage for Counting {
+// SAFETY: its cells are those of the ring.
+unsafe impl Storage for Counting {
     type Slot = u64;
+    type Cell = u64;
 
     fn capacity(&self) -> u32 {
         self.ring.capacity()
@@ -78,6 +81,21 @@ impl Storage for Counting {
     fn fence(&self, order: Order) {
         self.count(|seen| seen.fences += 1);
         self.ring.fence(order);
+    }
+
+    fn cell(&self, index: u32) -> (NonNull<u64>, usize) {
+        self.count(|seen| seen.runs += 1);
+        self.ring.cell(index)
+    }
+
+    unsafe fn read(cell: NonNull<u64>) -> u64 {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { Mapped::<u64, Arc<Region>>::read(cell) }
+    }
+
+    unsafe fn write(cell: NonNull<u64>, entry: u64) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { Mapped::<u64, Arc<Region>>::write(cell, entry) };
     }
 
     unsafe fn read_run<D>(&self, index: u32, out: &mut [D], take: impl FnMut(&mut D, u64)) {

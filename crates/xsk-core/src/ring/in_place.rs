@@ -4,25 +4,25 @@ use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use super::{BrokenIndex, Consumer, Mapped, Producer};
+use super::{BrokenIndex, Consumer, Producer, Storage};
 
 /// Slots of a ring that are one after the other in memory.
-struct Run<T> {
-    next: NonNull<T>,
+struct Run<C> {
+    next: NonNull<C>,
     /// Behind the last one.
-    end: NonNull<T>,
+    end: NonNull<C>,
     count: u32,
     /// There are more, from the start of the ring on.
     is_cut: bool,
 }
 
-impl<T: Copy> Run<T> {
+impl<C> Run<C> {
     /// The slots from `index` on, `count` at most, which must be no more than the ring has, up to the end of the ring.
     #[inline(always)]
-    fn new<K>(ring: &Mapped<T, K>, index: u32, count: u32) -> Self {
-        let (next, until_end) = ring.slot(index);
+    fn new(ring: &impl Storage<Cell = C>, index: u32, count: u32) -> Self {
+        let (next, until_end) = ring.cell(index);
         let straight = (until_end as u32).min(count);
-        // SAFETY: no more than the slots from `next` to the end of the ring.
+        // SAFETY: no more than the cells from `next` to the end of the ring.
         let end = unsafe { next.add(straight as usize) };
         Self { next, end, count: straight, is_cut: straight < count }
     }
@@ -30,7 +30,7 @@ impl<T: Copy> Run<T> {
     /// Slots that are left.
     #[inline(always)]
     fn left(&self) -> u32 {
-        // SAFETY: both are in the slots of one ring, or just behind, and `next` never passes `end`.
+        // SAFETY: both are in the cells of one ring, or just behind, and `next` never passes `end`.
         unsafe { self.end.offset_from_unsigned(self.next) as u32 }
     }
 
@@ -40,40 +40,40 @@ impl<T: Copy> Run<T> {
     }
 
     #[inline(always)]
-    fn peek(&self) -> Option<NonNull<T>> {
+    fn peek(&self) -> Option<NonNull<C>> {
         (self.next != self.end).then_some(self.next)
     }
 
     #[inline(always)]
-    fn next(&mut self) -> Option<NonNull<T>> {
-        let slot = self.peek()?;
+    fn next(&mut self) -> Option<NonNull<C>> {
+        let cell = self.peek()?;
         // SAFETY: it is before the end.
-        self.next = unsafe { slot.add(1) };
-        Some(slot)
+        self.next = unsafe { cell.add(1) };
+        Some(cell)
     }
 }
 
 /// Entries that wait on a ring, taken one by one: see [`Consumer::entries`].
 ///
 /// When this is dropped, those that were taken are given back to the peer, all at once. The others stay on the ring.
-pub struct Entries<'a, T: Copy, K> {
-    consumer: &'a mut Consumer<Mapped<T, K>>,
-    run: Run<T>,
+pub struct Entries<'a, S: Storage> {
+    consumer: &'a mut Consumer<S>,
+    run: Run<S::Cell>,
 }
 
-impl<T: Copy, K> Consumer<Mapped<T, K>> {
+impl<S: Storage> Consumer<S> {
     /// The entries that wait, `want` at most, to be taken from their slots; none behind the end of the ring, after which one
     /// calls again ([`Entries::is_cut`]). As with [`consume`](Self::consume), the producer index is looked at only if fewer than
     /// `want` are known of.
     #[inline(always)]
-    pub fn entries(&mut self, want: u32) -> Result<Entries<'_, T, K>, BrokenIndex> {
+    pub fn entries(&mut self, want: u32) -> Result<Entries<'_, S>, BrokenIndex> {
         let count = self.available(want)?.min(want);
         let run = Run::new(self.storage(), self.index(), count);
         Ok(Entries { consumer: self, run })
     }
 }
 
-impl<T: Copy, K> Entries<'_, T, K> {
+impl<S: Storage> Entries<'_, S> {
     /// How many were taken.
     #[inline(always)]
     pub fn taken(&self) -> u32 {
@@ -82,9 +82,9 @@ impl<T: Copy, K> Entries<'_, T, K> {
 
     /// The next one, which stays.
     #[inline(always)]
-    pub fn peek(&self) -> Option<T> {
+    pub fn peek(&self) -> Option<S::Slot> {
         // SAFETY: the peer published the entry (the count was checked against its index), and it is not given back yet.
-        self.run.peek().map(|slot| unsafe { slot.read() })
+        self.run.peek().map(|cell| unsafe { S::read(cell) })
     }
 
     /// Whether all were taken up to the end of the ring, behind which more wait of those that were wanted.
@@ -98,16 +98,20 @@ impl<T: Copy, K> Entries<'_, T, K> {
     ///
     /// Should `pass` panic, nothing was moved.
     #[inline(always)]
-    pub fn move_to<L>(&mut self, to: &mut Slots<'_, T, L>, mut pass: impl FnMut(T) -> Option<T>) {
+    pub fn move_to<To: Storage<Slot = S::Slot>>(
+        &mut self,
+        to: &mut Slots<'_, To>,
+        mut pass: impl FnMut(S::Slot) -> Option<S::Slot>,
+    ) {
         let (first, slots) = (self.run.next, to.run.next);
         let count = self.run.left().min(to.run.left()) as usize;
         let mut moved = 0;
         while moved < count {
             // SAFETY: as in `peek`: no more than are left.
-            let entry = unsafe { first.add(moved).read() };
+            let entry = unsafe { S::read(first.add(moved)) };
             let Some(entry) = pass(entry) else { break };
             // SAFETY: as in `put`: no more than are left.
-            unsafe { slots.add(moved).write(entry) };
+            unsafe { To::write(slots.add(moved), entry) };
             moved += 1;
         }
         // SAFETY: no more than were left.
@@ -122,14 +126,14 @@ impl<T: Copy, K> Entries<'_, T, K> {
     pub fn take_into<D>(
         &mut self,
         out: &mut [MaybeUninit<D>],
-        mut pass: impl FnMut(T) -> Option<D>,
+        mut pass: impl FnMut(S::Slot) -> Option<D>,
     ) -> usize {
         let first = self.run.next;
         let count = (self.run.left() as usize).min(out.len());
         let mut taken = 0;
         while taken < count {
             // SAFETY: as in `peek`: no more than are left.
-            let entry = unsafe { first.add(taken).read() };
+            let entry = unsafe { S::read(first.add(taken)) };
             let Some(element) = pass(entry) else { break };
             out[taken].write(element);
             taken += 1;
@@ -146,13 +150,13 @@ impl<T: Copy, K> Entries<'_, T, K> {
     }
 }
 
-impl<T: Copy, K> Iterator for Entries<'_, T, K> {
-    type Item = T;
+impl<S: Storage> Iterator for Entries<'_, S> {
+    type Item = S::Slot;
 
     #[inline(always)]
-    fn next(&mut self) -> Option<T> {
+    fn next(&mut self) -> Option<S::Slot> {
         // SAFETY: as in `peek`.
-        self.run.next().map(|slot| unsafe { slot.read() })
+        self.run.next().map(|cell| unsafe { S::read(cell) })
     }
 
     #[inline(always)]
@@ -162,9 +166,9 @@ impl<T: Copy, K> Iterator for Entries<'_, T, K> {
     }
 }
 
-impl<T: Copy, K> ExactSizeIterator for Entries<'_, T, K> {}
+impl<S: Storage> ExactSizeIterator for Entries<'_, S> {}
 
-impl<T: Copy, K> Drop for Entries<'_, T, K> {
+impl<S: Storage> Drop for Entries<'_, S> {
     #[inline(always)]
     fn drop(&mut self) {
         let taken = self.taken();
@@ -174,7 +178,7 @@ impl<T: Copy, K> Drop for Entries<'_, T, K> {
     }
 }
 
-impl<T: Copy, K> fmt::Debug for Entries<'_, T, K> {
+impl<S: Storage> fmt::Debug for Entries<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entries").field("taken", &self.taken()).field("left", &self.run.left()).finish()
     }
@@ -183,29 +187,29 @@ impl<T: Copy, K> fmt::Debug for Entries<'_, T, K> {
 /// Free slots of a ring, filled one by one: see [`Producer::slots`].
 ///
 /// When this is dropped, the entries that were put are published, all at once.
-pub struct Slots<'a, T: Copy, K> {
-    producer: &'a mut Producer<Mapped<T, K>>,
-    run: Run<T>,
+pub struct Slots<'a, S: Storage> {
+    producer: &'a mut Producer<S>,
+    run: Run<S::Cell>,
 }
 
-impl<T: Copy, K> Producer<Mapped<T, K>> {
+impl<S: Storage> Producer<S> {
     /// Free slots, `want` at most and all but the last `spare` of them; none behind the end of the ring, after which one calls
     /// again ([`Slots::is_cut`]). As with [`produce`](Self::produce), the consumer index is looked at only if fewer are known of.
     #[inline(always)]
-    pub fn slots(&mut self, want: u32, spare: u32) -> Result<Slots<'_, T, K>, BrokenIndex> {
+    pub fn slots(&mut self, want: u32, spare: u32) -> Result<Slots<'_, S>, BrokenIndex> {
         let count = self.free(want.saturating_add(spare))?.saturating_sub(spare).min(want);
         let run = Run::new(self.storage(), self.index(), count);
         Ok(Slots { producer: self, run })
     }
 }
 
-impl<T: Copy, K> Slots<'_, T, K> {
+impl<S: Storage> Slots<'_, S> {
     /// Puts an entry into the next slot. False if there is none.
     #[inline(always)]
-    pub fn put(&mut self, entry: T) -> bool {
-        let Some(slot) = self.run.next() else { return false };
+    pub fn put(&mut self, entry: S::Slot) -> bool {
+        let Some(cell) = self.run.next() else { return false };
         // SAFETY: the slot is free (the count was checked against the peer's index), and not published yet.
-        unsafe { slot.write(entry) };
+        unsafe { S::write(cell, entry) };
         true
     }
 
@@ -228,7 +232,7 @@ impl<T: Copy, K> Slots<'_, T, K> {
     }
 }
 
-impl<T: Copy, K> Drop for Slots<'_, T, K> {
+impl<S: Storage> Drop for Slots<'_, S> {
     #[inline(always)]
     fn drop(&mut self) {
         let written = self.written();
@@ -238,7 +242,7 @@ impl<T: Copy, K> Drop for Slots<'_, T, K> {
     }
 }
 
-impl<T: Copy, K> fmt::Debug for Slots<'_, T, K> {
+impl<S: Storage> fmt::Debug for Slots<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slots").field("written", &self.written()).field("room", &self.room()).finish()
     }

@@ -94,18 +94,12 @@ impl<T: Copy, K> Mapped<T, K> {
         // ever accessed atomically.
         unsafe { word.as_ref() }
     }
-
-    /// The slot of `index`, and how many slots follow before the ring wraps, itself included.
-    #[inline(always)]
-    pub(super) fn slot(&self, index: u32) -> (NonNull<T>, usize) {
-        let at = index & self.mask;
-        // SAFETY: `at` is less than the capacity, and `new` checked that all slots are in bounds.
-        (unsafe { self.slots.add(at as usize) }, (self.mask - at) as usize + 1)
-    }
 }
 
-impl<T: Copy, K> Storage for Mapped<T, K> {
+// SAFETY: `cell` masks the index, and `new` checked that as many slots as the capacity are in memory that is kept.
+unsafe impl<T: Copy, K> Storage for Mapped<T, K> {
     type Slot = T;
+    type Cell = T;
 
     #[inline(always)]
     fn capacity(&self) -> u32 {
@@ -143,8 +137,27 @@ impl<T: Copy, K> Storage for Mapped<T, K> {
     }
 
     #[inline(always)]
+    fn cell(&self, index: u32) -> (NonNull<T>, usize) {
+        let at = index & self.mask;
+        // SAFETY: `at` is less than the capacity, and `new` checked that all slots are in bounds.
+        (unsafe { self.slots.add(at as usize) }, (self.mask - at) as usize + 1)
+    }
+
+    #[inline(always)]
+    unsafe fn read(cell: NonNull<T>) -> T {
+        // SAFETY: the caller owns the slot.
+        unsafe { cell.read() }
+    }
+
+    #[inline(always)]
+    unsafe fn write(cell: NonNull<T>, entry: T) {
+        // SAFETY: the caller owns the slot.
+        unsafe { cell.write(entry) };
+    }
+
+    #[inline(always)]
     unsafe fn read_run<D>(&self, index: u32, out: &mut [D], take: impl FnMut(&mut D, T)) {
-        let (first, until_end) = self.slot(index);
+        let (first, until_end) = self.cell(index);
         if out.len() <= until_end {
             // SAFETY: the slots from `first` to the end of the ring are more than that; the caller owns them.
             unsafe { read(first, out, take) }
@@ -156,7 +169,7 @@ impl<T: Copy, K> Storage for Mapped<T, K> {
 
     #[inline(always)]
     unsafe fn write_run<D>(&self, index: u32, from: &[D], give: impl FnMut(&D) -> T) {
-        let (first, until_end) = self.slot(index);
+        let (first, until_end) = self.cell(index);
         if from.len() <= until_end {
             // SAFETY: the slots from `first` to the end of the ring are more than that; the caller owns them.
             unsafe { write(first, from, give) }

@@ -21,6 +21,7 @@ mod mapped;
 mod producer;
 
 use core::fmt;
+use core::ptr::NonNull;
 
 pub use consumer::Consumer;
 pub use in_place::{Entries, Slots};
@@ -39,9 +40,14 @@ pub const MAX_CAPACITY: u32 = 1 << 22;
 ///
 /// The ring code is generic over this trait so that the code which ships is the code which a model checker runs.
 /// Atomic accesses name their row of the ordering table; an implementation for memory uses [`Order::ordering`].
-pub trait Storage {
+///
+/// # Safety
+/// What [`cell`](Self::cell) says is so: [`Entries`] and [`Slots`] go from cell to cell by it.
+pub unsafe trait Storage {
     /// What a slot holds: a descriptor, or an address.
     type Slot: Copy;
+    /// What a slot is in memory: its entry, or what a model checker watches it by.
+    type Cell;
 
     /// Number of slots: a power of two, the same on every call.
     fn capacity(&self) -> u32;
@@ -57,6 +63,22 @@ pub trait Storage {
     fn load_flags(&self, order: Order) -> u32;
     /// Orders the accesses before it with those after it.
     fn fence(&self, order: Order);
+
+    /// The cell of the slot of `index`, and how many there are from it to the end of the ring, itself included: one after the
+    /// other in memory, and valid while `self` lives.
+    fn cell(&self, index: u32) -> (NonNull<Self::Cell>, usize);
+
+    /// Reads a slot.
+    ///
+    /// # Safety
+    /// `cell` is of a ring that lives, and the caller owns its slot, as in [`read_run`](Self::read_run).
+    unsafe fn read(cell: NonNull<Self::Cell>) -> Self::Slot;
+
+    /// Writes a slot.
+    ///
+    /// # Safety
+    /// `cell` is of a ring that lives, and the caller owns its slot, as in [`write_run`](Self::write_run).
+    unsafe fn write(cell: NonNull<Self::Cell>, entry: Self::Slot);
 
     /// Reads the slots from `index` on, one for each element of `out`, in order.
     ///

@@ -1,6 +1,7 @@
 //! A ring of a model checker's cells.
 
 use std::cell::Cell;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
@@ -104,13 +105,15 @@ impl<T: Copy> LoomRing<T> {
         if self.weakened == Some(order) { Ordering::Relaxed } else { order.ordering() }
     }
 
-    fn cell(&self, index: u32) -> &UnsafeCell<T> {
+    fn slot(&self, index: u32) -> &UnsafeCell<T> {
         &self.words.slots[index as usize % self.words.slots.len()]
     }
 }
 
-impl<T: Copy> Storage for LoomRing<T> {
+// SAFETY: `cell` stays in the slots, which live as long as the Arc.
+unsafe impl<T: Copy> Storage for LoomRing<T> {
     type Slot = T;
+    type Cell = UnsafeCell<T>;
 
     fn capacity(&self) -> u32 {
         self.words.slots.len() as u32
@@ -143,11 +146,31 @@ impl<T: Copy> Storage for LoomRing<T> {
         }
     }
 
+    fn cell(&self, index: u32) -> (NonNull<UnsafeCell<T>>, usize) {
+        let at = index as usize % self.words.slots.len();
+        let until_end = &self.words.slots[at..];
+        (NonNull::from(until_end).cast(), until_end.len())
+    }
+
+    unsafe fn read(cell: NonNull<UnsafeCell<T>>) -> T {
+        // SAFETY: the ring lives (the caller's promise).
+        let cell = unsafe { cell.as_ref() };
+        // SAFETY: the pointer is good for the closure; loom refuses a concurrent writer.
+        cell.with(|slot| unsafe { *slot })
+    }
+
+    unsafe fn write(cell: NonNull<UnsafeCell<T>>, entry: T) {
+        // SAFETY: the ring lives (the caller's promise).
+        let cell = unsafe { cell.as_ref() };
+        // SAFETY: the pointer is good for the closure; loom refuses any concurrent use.
+        cell.with_mut(|slot| unsafe { *slot = entry });
+    }
+
     unsafe fn read_run<D>(&self, index: u32, out: &mut [D], mut take: impl FnMut(&mut D, T)) {
         assert!(out.len() <= self.words.slots.len());
         for (i, item) in out.iter_mut().enumerate() {
             // SAFETY: the pointer is good for the closure; loom refuses a concurrent writer.
-            let entry = self.cell(index.wrapping_add(i as u32)).with(|slot| unsafe { *slot });
+            let entry = self.slot(index.wrapping_add(i as u32)).with(|slot| unsafe { *slot });
             take(item, entry);
         }
     }
@@ -157,7 +180,7 @@ impl<T: Copy> Storage for LoomRing<T> {
         for (i, item) in from.iter().enumerate() {
             let entry = give(item);
             // SAFETY: the pointer is good for the closure; loom refuses any concurrent use.
-            self.cell(index.wrapping_add(i as u32)).with_mut(|slot| unsafe { *slot = entry });
+            self.slot(index.wrapping_add(i as u32)).with_mut(|slot| unsafe { *slot = entry });
         }
     }
 }
