@@ -1,4 +1,4 @@
-# What the checks need besides the Rust toolchain, and what of it is missing. Sourced by ci/setup and ci/test.
+# What the checks need besides the Rust toolchain, and what of it is missing. Sourced by ci/setup, ci/test and others.
 # shellcheck shell=bash
 
 # Other systems that the portable crates are checked for; no linker is needed for that.
@@ -65,6 +65,14 @@ missing_targets() {
 
 is_root_on_debian() {
     [ "$(id -u)" = 0 ] && have apt-get
+}
+
+# apt_install PACKAGE...: as root on Debian.
+apt_install() {
+    # Something else may be installing at this moment.
+    local apt=(apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
+    DEBIAN_FRONTEND=noninteractive "${apt[@]}" update &&
+        DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null
 }
 
 # Why tests cannot have a network of their own here; nothing if they can.
