@@ -278,9 +278,9 @@ fn debug_output_says_what_it_is_of() {
     let text = format!("{umem:?}");
     assert!(text.starts_with("Umem { layout: Layout {") && text.contains("Mapping { pointer: 0x"), "{text}");
     let port = port(&umem, "toy0", 0);
-    for text in [format!("{:?}", port.rx), format!("{:?}", port.tx), format!("{:?}", port.rings)] {
-        assert!(text.contains("interface: \"toy0\", queue: 0"), "{text}");
-    }
+    let of = |name: &str| format!("{name} {{ interface: \"toy0\", queue: 0, entries: {SIZE}, .. }}");
+    assert_eq!((format!("{:?}", port.rx), format!("{:?}", port.tx)), (of("RxQueue"), of("TxQueue")));
+    assert_eq!(format!("{:?}", port.rings), format!("Some(({}, {}))", of("FillQueue"), of("CompQueue")));
     let config = umem.config();
     assert_eq!((config.flags(), config.tx_metadata_len()), (UmemFlags::empty(), 0));
 }

@@ -15,6 +15,19 @@ fn full(tx: &mut PortTx, tag: u8) -> Packet {
     packet
 }
 
+#[test]
+fn debug_output_is_short() {
+    let (kernel, _a, _b) = world(1);
+    let port = port(&pool(&kernel, 64), "a");
+    let (receiving, sending) = ("rx_ring: 16, fill_ring: 16", "tx_ring: 16, completion_ring: 16");
+    let of =
+        |name: &str, rings: &str| format!("{name} {{ interface: \"a\", queue: 0, mode: Copy, {rings}, .. }}");
+    assert_eq!(format!("{port:?}"), of("Port", &format!("{receiving}, {sending}")));
+    let (rx, tx) = port.split();
+    assert_eq!(format!("{rx:?}"), of("PortRx", receiving));
+    assert_eq!(format!("{tx:?}"), of("PortTx", sending));
+}
+
 fn halves(pool: &Pool, interface: &str) -> (PortRx, PortTx) {
     port(pool, interface).split()
 }

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,6 @@ use crate::pool::{Cache, Pool};
 use crate::queue::{Fd, IdlePolls};
 
 /// A port that only receives, or the receiving half of one: RX and fill ring. From [`open`](Self::open) or [`Port::split`].
-#[derive(Debug)]
 pub struct PortRx {
     rx: RxSide,
     cache: Cache,
@@ -22,7 +22,6 @@ pub struct PortRx {
 }
 
 /// A port that only sends, or the sending half of one: TX and completion ring. From [`open`](Self::open) or [`Port::split`].
-#[derive(Debug)]
 pub struct PortTx {
     tx: TxSide,
     cache: Cache,
@@ -293,5 +292,17 @@ impl PortTx {
     /// As [`Port::fd`].
     pub fn fd(&self) -> Fd {
         Fd::new(&self.link.shared)
+    }
+}
+
+impl fmt::Debug for PortRx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.link.debug(f, "PortRx", Some(&self.rx), None)
+    }
+}
+
+impl fmt::Debug for PortTx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.link.debug(f, "PortTx", None, Some(&self.tx))
     }
 }

@@ -16,6 +16,7 @@ mod tokio;
 mod transmit;
 mod trouble;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +57,6 @@ use crate::queue::{Fd, IdlePolls, Shared};
 /// Every method that can fail fails with a [`PortError`] that says what, where, and what to do. Packets are not lost: what was
 /// not sent is still in the batch, and an error that was met on the way of a call that moved packets is returned by the next
 /// call that moves none. After an error the port goes on, unless its interface is gone.
-#[derive(Debug)]
 pub struct Port {
     // The order is that of the teardown: rings, frames at hand, socket, and at last the frames that the kernel had.
     rx: RxSide,
@@ -68,7 +68,6 @@ pub struct Port {
 const BOTH: Sides = Sides { rx: true, tx: true };
 
 /// What the halves of a port share.
-#[derive(Debug)]
 struct Link {
     shared: Arc<Shared>,
     mode: Mode,
@@ -297,6 +296,12 @@ impl std::os::fd::AsRawFd for Port {
     }
 }
 
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.link.debug(f, "Port", Some(&self.rx), Some(&self.tx))
+    }
+}
+
 fn not_sent((packet, error): (Packet, Option<PortError>)) -> NotSent {
     NotSent { packet, error: error.map_or(Reason::Full, Reason::Error) }
 }
@@ -364,6 +369,25 @@ impl Link {
         let milliseconds = timeout
             .map_or(-1, |timeout| i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
         Ok(self.shared.poll(events, milliseconds, &self.idle)?)
+    }
+
+    /// A port, or half of one, for debug output.
+    fn debug(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &str,
+        rx: Option<&RxSide>,
+        tx: Option<&TxSide>,
+    ) -> fmt::Result {
+        let mut debug = self.shared.debug(f, name);
+        debug.field("mode", &self.mode);
+        if let Some(rx) = rx {
+            debug.field("rx_ring", &rx.ring.capacity()).field("fill_ring", &rx.fill.capacity());
+        }
+        if let Some(tx) = tx {
+            debug.field("tx_ring", &tx.ring.capacity()).field("completion_ring", &tx.completion.capacity());
+        }
+        debug.finish_non_exhaustive()
     }
 
     fn wait(&self, rx: &mut RxSide, cache: &mut Cache, timeout: Option<Duration>) -> Result<bool, PortError> {

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -11,7 +12,6 @@ use super::shared::{Deferred, Shared};
 /// The completion queue of an (interface, queue): frames that the kernel has sent.
 ///
 /// Keeps the socket that it came with open. `Send` but not `Sync`: one thread at a time consumes.
-#[derive(Debug)]
 pub struct CompQueue {
     ring: ConsumerOf<u64>,
     shared: Arc<Shared>,
@@ -77,5 +77,11 @@ impl CompQueue {
             self.deferred.put(self.shared.broken("completion", index));
             0
         })
+    }
+}
+
+impl fmt::Debug for CompQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.debug(f, "CompQueue").field("entries", &self.ring.capacity()).finish_non_exhaustive()
     }
 }

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -10,7 +11,6 @@ use super::{Fd, ProducerOf};
 /// The fill queue of an (interface, queue): frames for the kernel to receive into.
 ///
 /// Keeps the socket that it came with open. `Send` but not `Sync`: one thread at a time produces.
-#[derive(Debug)]
 pub struct FillQueue {
     ring: ProducerOf<u64>,
     shared: Arc<Shared>,
@@ -143,5 +143,11 @@ impl FillQueue {
     fn broken(&self, index: xsk_core::ring::BrokenIndex) -> usize {
         self.deferred.put(self.shared.broken("fill", index));
         0
+    }
+}
+
+impl fmt::Debug for FillQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.debug(f, "FillQueue").field("entries", &self.ring.capacity()).finish_non_exhaustive()
     }
 }

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -11,7 +12,6 @@ use crate::umem::frame::FrameDesc;
 /// The RX queue of a socket: frames that the kernel filled with packets.
 ///
 /// Keeps the socket open. `Send` but not `Sync`: one thread at a time consumes.
-#[derive(Debug)]
 pub struct RxQueue {
     ring: ConsumerOf<xdp_desc>,
     fd: Fd,
@@ -136,5 +136,11 @@ impl RxQueue {
     fn broken(&self, index: xsk_core::ring::BrokenIndex) -> usize {
         self.deferred.put(self.shared.broken("RX", index));
         0
+    }
+}
+
+impl fmt::Debug for RxQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.debug(f, "RxQueue").field("entries", &self.ring.capacity()).finish_non_exhaustive()
     }
 }

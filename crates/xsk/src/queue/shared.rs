@@ -19,7 +19,6 @@ use crate::umem::{Membership, Umem};
 /// Fields with an underscore are held to be dropped. The order of the fields is the order of the teardown: out of the
 /// XSKMAP, away from the UMEM's list, the socket, its ring mappings (they pin the socket), then the XDP program, then the
 /// UMEM. A zero-copy socket must be gone before its program.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) _slot: Option<MapSlot>,
     pub(crate) _membership: Membership,
@@ -55,6 +54,17 @@ impl Shared {
 
     pub(crate) fn handle(&self) -> Handle {
         self.socket.get()
+    }
+
+    /// Begins the debug output of something of this socket. The kernel behind it is left out: it is as long as a page.
+    pub(crate) fn debug<'a, 'b>(
+        &self,
+        f: &'a mut fmt::Formatter<'b>,
+        name: &str,
+    ) -> fmt::DebugStruct<'a, 'b> {
+        let mut debug = f.debug_struct(name);
+        debug.field("interface", &self.interface).field("queue", &self.queue);
+        debug
     }
 
     /// An error of this socket.
@@ -155,6 +165,12 @@ impl Shared {
         let result = self.backend().get_option::<xdp_options>(self.handle(), SOL_XDP, XDP_OPTIONS);
         let (options, _) = result.map_err(|e| self.call_error(Step::Options, e))?;
         Ok(options.flags & XDP_OPTIONS_ZEROCOPY != 0)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.debug(f, "Shared").finish_non_exhaustive()
     }
 }
 

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -11,7 +12,6 @@ use crate::umem::frame::FrameDesc;
 /// The TX queue of a socket: frames for the kernel to send.
 ///
 /// Keeps the socket open. `Send` but not `Sync`: one thread at a time produces.
-#[derive(Debug)]
 pub struct TxQueue {
     ring: ProducerOf<xdp_desc>,
     fd: Fd,
@@ -157,5 +157,11 @@ impl TxQueue {
     fn broken(&self, index: xsk_core::ring::BrokenIndex) -> usize {
         self.deferred.put(self.shared.broken("TX", index));
         0
+    }
+}
+
+impl fmt::Debug for TxQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.debug(f, "TxQueue").field("entries", &self.ring.capacity()).finish_non_exhaustive()
     }
 }
