@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::net::Ipv4Addr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use xsk::config::FrameSize;
 
 use crate::failure::EXIT_CODES;
 use crate::values::{
-    Side, Target, duration, frame_size, frames, mac, quantity, side, snap_length, speed, target,
+    Cpus, Side, Target, cpus, duration, frame_size, frames, mac, quantity, side, snap_length, speed, target,
+    threads,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -34,6 +35,7 @@ Examples:
 
 const FORWARD_EXAMPLES: &str = "\
 xsk forward eth1 eth2 --native
+  xsk forward eth1 eth2 --threads 4 --cpus 2-5
   xsk forward eth1 --skb   # reflector for `xsk ping`
   xsk forward sim:in.pcap sim:out.pcap";
 
@@ -81,8 +83,8 @@ pub(crate) enum Command {
         after_long_help = example_long(FORWARD_EXAMPLES))]
     Forward(Forward),
     /// Receive packets and drop them.
-    #[command(after_help = example("xsk drop eth1 --zero-copy\n  xsk drop eth1:0 --count 1M --json"),
-        after_long_help = example_long("xsk drop eth1 --zero-copy\n  xsk drop eth1:0 --count 1M --json"))]
+    #[command(after_help = example("xsk drop eth1 --zero-copy --threads\n  xsk drop eth1:0 --count 1M --json"),
+        after_long_help = example_long("xsk drop eth1 --zero-copy --threads\n  xsk drop eth1:0 --count 1M --json"))]
     Drop(Drop),
     /// Send frames as fast as possible, or at a rate.
     ///
@@ -142,6 +144,8 @@ pub(crate) struct Forward {
     #[arg(value_name = "IF2", value_parser = side)]
     pub(crate) b: Option<Side>,
     #[command(flatten)]
+    pub(crate) threads: ThreadOptions,
+    #[command(flatten)]
     pub(crate) sockets: SocketOptions,
     #[command(flatten)]
     pub(crate) run: RunOptions,
@@ -152,6 +156,8 @@ pub(crate) struct Drop {
     /// The interface.
     #[arg(value_name = "IF", value_parser = target)]
     pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) threads: ThreadOptions,
     #[command(flatten)]
     pub(crate) sockets: SocketOptions,
     #[command(flatten)]
@@ -168,6 +174,8 @@ pub(crate) struct Flood {
     /// Frames per second, over all queues; without it, as many as possible.
     #[arg(long, value_name = "PPS", value_parser = quantity)]
     pub(crate) rate: Option<u64>,
+    #[command(flatten)]
+    pub(crate) threads: ThreadOptions,
     #[command(flatten)]
     pub(crate) sockets: SocketOptions,
     #[command(flatten)]
@@ -281,6 +289,20 @@ pub(crate) struct Info {
     /// One JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// On how many threads.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Threads")]
+pub(crate) struct ThreadOptions {
+    /// A thread for each queue, or N threads that have the queues in turn. [default: one thread for all]
+    ///
+    /// What leaves by one queue is with one thread: between interfaces, each direction of a queue counts as one.
+    #[arg(long, value_name = "N", num_args = 0..=1, value_parser = threads)]
+    pub(crate) threads: Option<Option<NonZeroUsize>>,
+    /// CPUs that the threads are bound to in turn, as in 2-5,8.
+    #[arg(long, value_name = "LIST", requires = "threads", value_parser = cpus)]
+    pub(crate) cpus: Option<Cpus>,
 }
 
 /// How sockets are opened.

@@ -11,6 +11,7 @@ mod packet;
 mod report;
 mod run;
 mod stop;
+mod threads;
 mod values;
 
 use std::process::ExitCode;

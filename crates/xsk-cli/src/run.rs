@@ -1,5 +1,6 @@
 //! What all running commands share: when to end, when to report, when to sleep, and the summary.
 
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -20,18 +21,43 @@ pub(crate) enum Turn {
     End,
 }
 
+/// Of a command, or of one of its threads.
 pub(crate) struct Run<'a> {
-    stop: &'a Stop,
-    watch: &'a mut dyn Watch,
+    pub(crate) terms: Terms<'a>,
+    pub(crate) reports: Reports<'a>,
+    next_report: Instant,
+    next_check: Instant,
+    /// Turns since the clock was read.
+    turns: u32,
+}
+
+/// What all threads of a command have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) stop: &'a Stop,
     directions: Directions,
     start: Instant,
     end: Option<Instant>,
-    next_report: Instant,
-    next_check: Instant,
+}
+
+/// Where the counters go each second.
+pub(crate) enum Reports<'a> {
+    Watched(Reporter<'a>),
+    /// To the reporter of all threads, with the number of this one.
+    Gathered(usize, Sender<Counted>),
+}
+
+/// What a thread has counted.
+pub(crate) type Counted = (usize, Vec<PortSample>);
+
+/// Reports each second's traffic.
+pub(crate) struct Reporter<'a> {
+    watch: &'a mut dyn Watch,
+    directions: Directions,
+    names: Vec<String>,
+    start: Instant,
     last_report: Instant,
     last_sample: Vec<PortSample>,
-    /// Turns since the clock was read.
-    turns: u32,
 }
 
 /// The clock is read this often while packets move.
@@ -63,22 +89,20 @@ impl<'a> Run<'a> {
     ) -> Result<Self, Failure> {
         watch.ready(text, value).map_err(|e| Failure::output(&e))?;
         let start = Instant::now();
-        Ok(Self {
-            stop,
-            watch,
-            directions,
-            start,
-            end: options.duration.and_then(|duration| start.checked_add(duration)),
-            next_report: start + REPORT,
-            next_check: start + CHECK,
-            last_report: start,
-            last_sample: vec![PortSample::default(); datapath.ports()],
-            turns: 0,
-        })
+        let names: Vec<_> = (0..datapath.ports()).map(|port| datapath.port_name(port).to_owned()).collect();
+        let last_sample = vec![PortSample::default(); names.len()];
+        let end = options.duration.and_then(|duration| start.checked_add(duration));
+        let reporter = Reporter { watch, directions, names, start, last_report: start, last_sample };
+        Ok(Self::on(Terms { stop, directions, start, end }, Reports::Watched(reporter)))
+    }
+
+    pub(crate) fn on(terms: Terms<'a>, reports: Reports<'a>) -> Self {
+        let (next_report, next_check) = (terms.start + REPORT, terms.start + CHECK);
+        Self { terms, reports, next_report, next_check, turns: 0 }
     }
 
     pub(crate) fn started(&self) -> Instant {
-        self.start
+        self.terms.start
     }
 
     /// After each round over the ports: `moved` says whether any packet did. Otherwise it waits for some, at most until
@@ -89,7 +113,7 @@ impl<'a> Run<'a> {
         moved: bool,
         timer: Option<Instant>,
     ) -> Result<Turn, Failure> {
-        if self.stop.is_asked() {
+        if self.terms.stop.is_asked() {
             return Ok(Turn::End);
         }
         self.turns += 1;
@@ -101,7 +125,7 @@ impl<'a> Run<'a> {
         }
         self.turns = 0;
         let now = Instant::now();
-        if self.end.is_some_and(|end| now >= end) {
+        if self.terms.end.is_some_and(|end| now >= end) {
             return Ok(Turn::End);
         }
         if now >= self.next_check {
@@ -116,8 +140,10 @@ impl<'a> Run<'a> {
             return Ok(Turn::Report);
         }
         if !moved {
-            let wake =
-                [Some(self.next_report), Some(self.next_check), self.end, timer].into_iter().flatten().min();
+            let wake = [Some(self.next_report), Some(self.next_check), self.terms.end, timer]
+                .into_iter()
+                .flatten()
+                .min();
             let limit = wake.map_or(CHECK, |wake| wake.saturating_duration_since(now));
             datapath.wait(limit)?;
         }
@@ -127,21 +153,60 @@ impl<'a> Run<'a> {
     /// Reports the last second's traffic.
     pub(crate) fn report(&mut self, datapath: &mut Datapath) -> Result<(), Failure> {
         let sample = datapath.sample();
+        match &mut self.reports {
+            Reports::Watched(reporter) => reporter.report(sample),
+            Reports::Gathered(thread, counted) => {
+                // Where nobody listens any more, the end is near.
+                let _ = counted.send((*thread, sample));
+                Ok(())
+            }
+        }
+    }
+
+    /// Says something else; of a thread nobody hears it.
+    pub(crate) fn say(&mut self, text: &str, value: Value) -> Result<(), Failure> {
+        match &mut self.reports {
+            Reports::Watched(reporter) => reporter.say(text, value),
+            Reports::Gathered(..) => Ok(()),
+        }
+    }
+
+    /// Waits for what is being sent, and sums up.
+    pub(crate) fn finish(self, datapath: &mut Datapath, result: Result<(), Failure>) -> Outcome {
+        Outcome::new(datapath, self.terms.start.elapsed(), self.terms.directions, result)
+    }
+}
+
+impl Reporter<'_> {
+    fn report(&mut self, sample: Vec<PortSample>) -> Result<(), Failure> {
         let now = Instant::now();
         let seconds = (now - self.last_report).as_secs_f64();
-        let (text, value) = interval(now - self.start, seconds, &sample, &self.last_sample, self.directions);
+        let (at, before) = (now - self.start, &self.last_sample);
+        let (text, value) = interval(at, seconds, &self.names, &sample, before, self.directions);
         self.last_report = now;
         self.last_sample = sample;
         self.say(&text, value)
     }
 
-    pub(crate) fn say(&mut self, text: &str, value: Value) -> Result<(), Failure> {
+    fn say(&mut self, text: &str, value: Value) -> Result<(), Failure> {
         self.watch.live(text, value).map_err(|e| Failure::output(&e))
     }
 
-    /// Waits for what is being sent, and sums up.
-    pub(crate) fn finish(self, datapath: &mut Datapath, result: Result<(), Failure>) -> Outcome {
-        Outcome::new(datapath, self.start.elapsed(), self.directions, result)
+    /// Reports what threads have counted whenever each has told it, until all have ended.
+    pub(crate) fn gather(&mut self, counted: Receiver<Counted>, threads: usize) -> Result<(), Failure> {
+        let mut latest: Vec<Option<Vec<PortSample>>> = vec![None; threads];
+        for (thread, sample) in counted {
+            latest[thread] = Some(sample);
+            if !latest.iter().all(Option::is_some) {
+                continue;
+            }
+            let mut total = vec![PortSample::default(); self.names.len()];
+            for part in latest.iter_mut().filter_map(Option::take) {
+                total.iter_mut().zip(&part).for_each(|(total, part)| total.add(part));
+            }
+            self.report(total)?;
+        }
+        Ok(())
     }
 }
 

@@ -11,10 +11,11 @@ impl Stop {
     /// A request that the signals set. A second signal ends the process at once; the kernel detaches what it attached.
     pub(crate) fn on_signals() -> Self {
         let stop = Self::default();
-        let asked = stop.clone();
+        let (asked, signalled) = (stop.clone(), AtomicBool::new(false));
         // Fails only if there is a handler already: then the default action ends the process.
         let _ = ctrlc::set_handler(move || {
-            if asked.0.swap(true, Ordering::Relaxed) {
+            asked.ask();
+            if signalled.swap(true, Ordering::Relaxed) {
                 std::process::exit(130);
             }
         });

@@ -1,5 +1,6 @@
 //! Values of options, as people write them.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -98,6 +99,39 @@ pub(crate) fn quantity(text: &str) -> Result<u64, String> {
     if (1.0..1e18).contains(&value) { Ok(value as u64) } else { Err(wrong()) }
 }
 
+/// How many threads.
+pub(crate) fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let wrong = || {
+        format!(
+            "expected a number of threads, at least 1, got `{text}`; if that is an interface, put it before --threads"
+        )
+    };
+    text.parse().map_err(|_| wrong())
+}
+
+/// CPUs, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cpus(pub(crate) Vec<usize>);
+
+/// The largest CPU number that is taken for one.
+const LARGEST_CPU: usize = 1 << 16;
+
+/// `3`, `0-3`, `0-3,8`.
+pub(crate) fn cpus(text: &str) -> Result<Cpus, String> {
+    let wrong = || format!("expected CPUs like 3 or 0-3,8, got `{text}`");
+    let number = |text: &str| text.parse::<usize>().ok().filter(|cpu| *cpu <= LARGEST_CPU).ok_or_else(wrong);
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(wrong());
+        }
+        cpus.extend(first..=last);
+    }
+    Ok(Cpus(cpus))
+}
+
 /// A number of bytes that is not 0.
 pub(crate) fn snap_length(text: &str) -> Result<usize, String> {
     let wrong = || format!("expected a number of bytes, at least 1, got `{text}`");
@@ -180,6 +214,15 @@ mod tests {
         }
         assert_eq!(snap_length("96"), Ok(96));
         assert!(snap_length("0").is_err() && snap_length("-1").is_err());
+    }
+
+    #[test]
+    fn lists_of_cpus() {
+        assert_eq!(cpus("3"), Ok(Cpus(vec![3])));
+        assert_eq!(cpus("6,0-2"), Ok(Cpus(vec![6, 0, 1, 2])));
+        for bad in ["", "-", "1-", "2-1", "a", "0,,1", "-1", "0-99999999999"] {
+            assert_eq!(cpus(bad), Err(format!("expected CPUs like 3 or 0-3,8, got `{bad}`")));
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::report::traffic::Directions;
 use crate::report::{Output, Watch};
 use crate::run::{Outcome, Run, Turn};
 use crate::stop::Stop;
+use crate::threads::{Quota, Team};
 
 /// Of an interface that has none, as `lo`.
 const NO_MAC: Mac = [0; 6];
@@ -39,18 +40,29 @@ pub(crate) fn run(options: &Flood, stop: &Stop, watch: &mut dyn Watch) -> Result
     let frames = make_frames(frames, info.mac.unwrap_or(NO_MAC));
 
     let (name, mode) = describe(&datapath, &options.target, &ranges[0]);
+    let routes: Vec<_> = (0..datapath.ports()).collect();
+    let team = Team::new(&options.threads, &routes)?;
     let text = format!(
-        "flooding {name} ({mode}), {}, frames of {} bytes",
+        "flooding {name} ({mode}), {}{}, frames of {} bytes",
         queues(datapath.ports()),
+        Team::words(team.as_ref()),
         grouped(size as u64)
     );
-    let value =
-        json!({ "event": "ready", "command": "flood", "interface": name, "mode": mode, "size": size });
+    let threads = Team::json(team.as_ref(), &datapath);
+    let value = json!({
+        "event": "ready", "command": "flood", "interface": name, "mode": mode, "size": size, "threads": threads,
+    });
     let directions = Directions { rx: false, tx: true };
     let mut run = Run::start(&datapath, &options.run, directions, stop, watch, (&text, value))?;
     let batch = options.sockets.batch as usize;
-    let pace = Pace { rate: options.rate, start: run.started(), sent: 0, batch: batch as u64 };
-    let result = flood(&mut run, &mut datapath, &frames, batch, pace, options.run.count);
+    let quota = Quota::new(options.run.count);
+    let result = run.spread(&mut datapath, team.as_ref(), |run, datapath| {
+        // Each thread keeps the rate of its queues.
+        let share = datapath.senders() as f64 / datapath.ports() as f64;
+        let rate = options.rate.map(|rate| rate as f64 * share);
+        let pace = Pace { rate, start: run.started(), sent: 0, batch: batch as u64 };
+        flood(run, datapath, &frames, batch, pace, &quota)
+    });
     Ok(run.finish(&mut datapath, result))
 }
 
@@ -98,7 +110,8 @@ fn make_frames(options: &FrameOptions, own_mac: Mac) -> Vec<Vec<u8>> {
 
 /// How many frames are due.
 struct Pace {
-    rate: Option<u64>,
+    /// Frames per second.
+    rate: Option<f64>,
     start: Instant,
     sent: u64,
     batch: u64,
@@ -107,10 +120,10 @@ struct Pace {
 impl Pace {
     fn due(&mut self, now: Instant) -> u64 {
         let Some(rate) = self.rate else { return u64::MAX };
-        let total = (now - self.start).as_nanos() * u128::from(rate) / 1_000_000_000;
-        let due = u64::try_from(total).unwrap_or(u64::MAX).saturating_sub(self.sent);
+        let total = (now - self.start).as_nanos() as f64 * rate / 1e9;
+        let due = (total as u64).saturating_sub(self.sent);
         // What could not be sent for 10 ms is not made up for.
-        let most = (rate / 100).max(self.batch);
+        let most = ((rate / 100.0) as u64).max(self.batch);
         self.sent += due.saturating_sub(most);
         due.min(most)
     }
@@ -118,9 +131,9 @@ impl Pace {
     /// When the next frame, or batch of them if that is within a millisecond, is due.
     fn next(&self) -> Option<Instant> {
         let rate = self.rate?;
-        let batch = (rate / 1000).clamp(1, self.batch);
-        let nanoseconds = u128::from(self.sent + batch) * 1_000_000_000 / u128::from(rate);
-        self.start.checked_add(Duration::from_nanos(u64::try_from(nanoseconds).ok()? + 1))
+        let batch = ((rate / 1000.0) as u64).clamp(1, self.batch);
+        let nanoseconds = self.sent.saturating_add(batch) as f64 * 1e9 / rate;
+        self.start.checked_add(Duration::from_nanos((nanoseconds as u64).saturating_add(1)))
     }
 }
 
@@ -130,30 +143,29 @@ fn flood(
     frames: &[Vec<u8>],
     batch: usize,
     mut pace: Pace,
-    count: Option<u64>,
+    quota: &Quota,
 ) -> Result<(), Failure> {
-    let mut left = count.unwrap_or(u64::MAX);
-    let mut port = 0;
+    let mut sender = 0;
     let mut frames = frames.iter().cycle();
     loop {
         let mut moved = false;
         // All queues once, beginning with the next one: at low rates they take turns.
-        for _ in 0..datapath.ports() {
+        for _ in 0..datapath.senders() {
             let due = if pace.rate.is_some() { pace.due(Instant::now()) } else { u64::MAX };
-            let want = due.min(left).min(batch as u64) as usize;
+            let want = quota.take(due.min(batch as u64));
             if want == 0 {
                 break;
             }
-            let sent = datapath.send(port, want, |packet| {
+            let sent = datapath.send(sender, want as usize, |packet| {
                 // There is room for it: `check_room`.
                 let _ = frames.next().map(|frame| packet.extend_from_slice(frame));
             })?;
-            port = (port + 1) % datapath.ports();
+            sender = (sender + 1) % datapath.senders();
             pace.sent += sent as u64;
-            left -= sent as u64;
+            quota.give_back(want - sent as u64);
             moved |= sent > 0;
         }
-        if left == 0 {
+        if quota.is_used_up() {
             return Ok(());
         }
         match run.turn(datapath, moved, pace.next())? {
@@ -172,7 +184,7 @@ mod tests {
     fn a_pace_is_kept_and_not_made_up_for() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut pace = Pace { rate: Some(1000), start, sent: 0, batch: 8 };
+        let mut pace = Pace { rate: Some(1000.0), start, sent: 0, batch: 8 };
         assert_eq!(pace.due(start), 0);
         assert_eq!(pace.due(at(5)), 5);
         pace.sent += 5;

@@ -13,6 +13,7 @@ use crate::report::traffic::Directions;
 use crate::report::{Output, Watch};
 use crate::run::{Outcome, Run, Turn};
 use crate::stop::Stop;
+use crate::threads::{Quota, Team};
 use crate::values::{Side, Target};
 
 pub(crate) fn command(options: &Forward, stop: &Stop) -> Result<(), Failure> {
@@ -36,12 +37,17 @@ pub(crate) fn run(options: &Forward, stop: &Stop, watch: &mut dyn Watch) -> Resu
         Some(_) => None,
         None => interface(&backend(), &targets[0].name)?.mac,
     };
-    let (text, value) = ready(&datapath, &targets, &ranges);
+    let routes = routes(&ranges);
+    let team = Team::new(&options.threads, &routes)?;
+    let (text, value) = ready(&datapath, &targets, &ranges, team.as_ref());
     let directions = Directions { rx: true, tx: true };
     let mut run = Run::start(&datapath, &options.run, directions, stop, watch, (&text, value))?;
-    let routes = routes(&ranges);
-    let reflect = options.b.is_none();
-    let result = forward(&mut run, &mut datapath, &routes, reflect.then_some(own_mac), options.run.count);
+    let reflect = options.b.is_none().then_some(own_mac);
+    let quota = Quota::new(options.run.count);
+    let result = run.spread(&mut datapath, team.as_ref(), |run, datapath| {
+        let routes = datapath.routes(&routes);
+        forward(run, datapath, &routes, reflect, &quota)
+    });
     Ok(run.finish(&mut datapath, result))
 }
 
@@ -80,14 +86,13 @@ pub(super) fn routes(ranges: &[Range<usize>]) -> Vec<usize> {
 fn forward(
     run: &mut Run<'_>,
     datapath: &mut Datapath,
-    routes: &[usize],
+    routes: &[(usize, usize)],
     reflect: Option<Option<Mac>>,
-    count: Option<u64>,
+    quota: &Quota,
 ) -> Result<(), Failure> {
-    let mut left = count.unwrap_or(u64::MAX);
     loop {
         let mut moved = 0;
-        for (from, &to) in routes.iter().enumerate() {
+        for &(from, to) in routes {
             moved += datapath.forward(from, to, |packet| {
                 if let Some(own_mac) = reflect {
                     swap_macs(packet, own_mac);
@@ -95,8 +100,8 @@ fn forward(
                 Verdict::Send
             })?;
         }
-        left = left.saturating_sub(moved as u64);
-        if left == 0 {
+        quota.take(moved as u64);
+        if quota.is_used_up() {
             return Ok(());
         }
         match run.turn(datapath, moved > 0, None)? {
@@ -107,7 +112,12 @@ fn forward(
     }
 }
 
-fn ready(datapath: &Datapath, targets: &[Target], ranges: &[Range<usize>]) -> (String, serde_json::Value) {
+fn ready(
+    datapath: &Datapath,
+    targets: &[Target],
+    ranges: &[Range<usize>],
+    team: Option<&Team>,
+) -> (String, serde_json::Value) {
     let sides: Vec<_> =
         targets.iter().zip(ranges).map(|(target, range)| describe(datapath, target, range)).collect();
     let text = match &sides[..] {
@@ -121,8 +131,8 @@ fn ready(datapath: &Datapath, targets: &[Target], ranges: &[Range<usize>]) -> (S
     let counts: Vec<_> = ranges.iter().map(|range| queues(range.len())).collect();
     let sides: Vec<_> = sides.iter().map(|(name, mode)| json!({ "interface": name, "mode": mode })).collect();
     (
-        format!("{text}, {}", counts.join(" and ")),
-        json!({ "event": "ready", "command": "forward", "interfaces": sides }),
+        format!("{text}, {}{}", counts.join(" and "), Team::words(team)),
+        json!({ "event": "ready", "command": "forward", "interfaces": sides, "threads": Team::json(team, datapath) }),
     )
 }
 

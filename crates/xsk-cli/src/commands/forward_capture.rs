@@ -27,6 +27,11 @@ const IN: &str = "in";
 const OUT: &str = "out";
 
 pub(crate) fn command(options: &Forward, from: &Path, to: &Path, stop: &Stop) -> Result<(), Failure> {
+    if options.threads.threads.is_some() {
+        return Err(Failure::usage(
+            "the simulated kernel of captures runs in virtual time, step by step: leave --threads out",
+        ));
+    }
     let reader = files::open(from)?;
     files::check_distinct(from, to)?;
     let mut wires = Wires::open(options)?;

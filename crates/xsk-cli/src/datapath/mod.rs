@@ -1,6 +1,7 @@
-//! Packets in, packets out: the ports of a command, on one pool, used by one thread.
+//! Packets in, packets out: the ports of a command, on one pool, used by one thread; or by several, with a part each.
 
 mod open;
+mod share;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use xsk::port::{PortError, PortRx, PortTx};
 use xsk::{Batch, Packet, Pool};
 
 pub(crate) use open::{Need, Request, backend, interface};
+pub(crate) use share::Shares;
 pub(crate) use xsk::port::Verdict;
 
 use crate::failure::Failure;
@@ -55,6 +57,21 @@ pub(crate) struct PortSample {
     pub(crate) drops: Drops,
 }
 
+impl PortSample {
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Self { rx, tx, drops } = other;
+        self.rx.add(*rx);
+        self.tx.add(*tx);
+        let Drops { no_frame, too_long, rx_ring_full, tx_full, tx_refused, tx_invalid } = drops;
+        self.drops.no_frame += no_frame;
+        self.drops.too_long += too_long;
+        self.drops.rx_ring_full += rx_ring_full;
+        self.drops.tx_full += tx_full;
+        self.drops.tx_refused += tx_refused;
+        self.drops.tx_invalid += tx_invalid;
+    }
+}
+
 /// Where the frames are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Account {
@@ -69,26 +86,31 @@ pub(crate) struct Account {
 }
 
 struct Receiver {
+    /// Which of the command's ports it is.
+    index: usize,
+    socket: Handle,
     port: PortRx,
     received: Traffic,
 }
 
 struct Sender {
+    /// As of a [`Receiver`].
+    index: usize,
+    socket: Handle,
     port: PortTx,
     submitted: Traffic,
     full: u64,
 }
 
 pub(crate) struct Datapath {
-    /// Of each port, in order; none if the command does not receive.
+    /// Of each port, in order; none if the command does not receive. In a part: those of the thread.
     receivers: Vec<Receiver>,
-    /// Of each port, in order; none if the command does not send.
+    /// Of each port, in order; none if the command does not send. In a part: those of the thread.
     senders: Vec<Sender>,
-    /// Of each port, as in `eth1:0`.
+    /// Of each port of the command, as in `eth1:0`.
     names: Vec<String>,
-    /// How each port came out, as in `native, zero copy`.
+    /// How each port of the command came out, as in `native, zero copy`.
     modes: Vec<String>,
-    sockets: Vec<Handle>,
     pool: Pool,
     batch: usize,
     busy_poll: bool,
@@ -111,8 +133,19 @@ const DELETION: u64 = 200;
 const DELETION_STEP: u64 = 10;
 
 impl Datapath {
+    /// How many the command has.
     pub(crate) fn ports(&self) -> usize {
         self.names.len()
+    }
+
+    /// How many receive here.
+    pub(crate) fn receivers(&self) -> usize {
+        self.receivers.len()
+    }
+
+    /// How many send here.
+    pub(crate) fn senders(&self) -> usize {
+        self.senders.len()
     }
 
     pub(crate) fn port_name(&self, port: usize) -> &str {
@@ -133,7 +166,7 @@ impl Datapath {
         self.pool.backend()
     }
 
-    /// Receives a batch on `from`, and sends those for which `decide` says so from `to`. Returns how many packets there were.
+    /// Receives a batch on receiver `from`, and sends those for which `decide` says so from sender `to`. Returns how many packets there were.
     /// What `to` has no room for stays where it is. Never blocks.
     pub(crate) fn forward(
         &mut self,
@@ -141,7 +174,7 @@ impl Datapath {
         to: usize,
         mut decide: impl FnMut(&mut Packet) -> Verdict,
     ) -> Result<usize, Failure> {
-        let (Receiver { port, received }, out) = (&mut self.receivers[from], &mut self.senders[to]);
+        let (Receiver { port, received, .. }, out) = (&mut self.receivers[from], &mut self.senders[to]);
         let mut count = 0;
         while count < self.batch {
             let (mut seen, mut to_send) = (Traffic::default(), Traffic::default());
@@ -171,13 +204,13 @@ impl Datapath {
         Ok(count)
     }
 
-    /// Receives a batch on a port, and shows each packet. Returns how many there were. Never blocks.
+    /// Receives a batch on a receiver, and shows each packet. Returns how many there were. Never blocks.
     pub(crate) fn receive(
         &mut self,
-        port: usize,
+        receiver: usize,
         mut show: impl FnMut(&mut Packet),
     ) -> Result<usize, Failure> {
-        let Receiver { port, received } = &mut self.receivers[port];
+        let Receiver { port, received, .. } = &mut self.receivers[receiver];
         let mut count = 0;
         while count < self.batch {
             let done = port.for_each(|packet| {
@@ -197,15 +230,15 @@ impl Datapath {
         Ok(count)
     }
 
-    /// Sends at most `count` packets, and a batch, from a port, each of `write`'s making: it is given an empty one. Returns how
+    /// Sends at most `count` packets, and a batch, from a sender, each of `write`'s making: it is given an empty one. Returns how
     /// many the port took. Never blocks.
     pub(crate) fn send(
         &mut self,
-        port: usize,
+        sender: usize,
         count: usize,
         mut write: impl FnMut(&mut Packet),
     ) -> Result<usize, Failure> {
-        let Sender { port, submitted, .. } = &mut self.senders[port];
+        let Sender { port, submitted, .. } = &mut self.senders[sender];
         let mut written = Traffic::default();
         while self.outbox.len() < count.min(self.batch) {
             let Some(mut packet) = port.packet() else { break };
@@ -250,7 +283,8 @@ impl Datapath {
         }
         self.polls.clear();
         let ready = PollEvents::empty();
-        self.polls.extend(self.sockets.iter().map(|&socket| Poll { socket, events: PollEvents::IN, ready }));
+        let sockets = self.receivers.iter().map(|receiver| receiver.socket);
+        self.polls.extend(sockets.map(|socket| Poll { socket, events: PollEvents::IN, ready }));
         match self.pool.backend().poll(&mut self.polls, milliseconds as i32) {
             Err(error) if error.raw_os_error() != Some(errno::EINTR) => Err(Failure::running(&error)),
             _ => Ok(()),
@@ -275,20 +309,21 @@ impl Datapath {
     }
 
     fn look(&mut self) -> Result<(), PortError> {
-        for port in 0..self.sockets.len() {
-            let answer = self.backend().recvfrom(self.sockets[port]);
-            let dead = answer
-                .is_err_and(|error| matches!(error.raw_os_error(), Some(errno::ENXIO | errno::ENETDOWN)));
-            if !dead {
-                continue;
+        let Self { receivers, senders, pool, .. } = self;
+        let dead = |socket| {
+            let answer = pool.backend().recvfrom(socket);
+            answer.is_err_and(|error| matches!(error.raw_os_error(), Some(errno::ENXIO | errno::ENETDOWN)))
+        };
+        // The port says it in words.
+        let moment = Some(Duration::from_millis(1));
+        for Receiver { port, .. } in receivers.iter_mut().filter(|receiver| dead(receiver.socket)) {
+            port.wait(moment)?;
+        }
+        for Sender { index, socket, port, .. } in senders {
+            let looked_at = receivers.iter().any(|receiver| receiver.index == *index);
+            if !looked_at && dead(*socket) {
+                port.wait(moment)?;
             }
-            // The port says it in words.
-            let moment = Some(Duration::from_millis(1));
-            match (self.receivers.get_mut(port), self.senders.get_mut(port)) {
-                (Some(receiver), _) => receiver.port.wait(moment)?,
-                (None, Some(sender)) => sender.port.wait(moment)?,
-                (None, None) => false,
-            };
         }
         Ok(())
     }
@@ -317,17 +352,19 @@ impl Datapath {
         }
     }
 
-    /// The counters of every port, in order.
+    /// The counters of every port of the command, in order; those of other parts are 0.
     pub(crate) fn sample(&mut self) -> Vec<PortSample> {
         let mut samples = vec![PortSample::default(); self.ports()];
-        for (sample, Receiver { port, received }) in samples.iter_mut().zip(&mut self.receivers) {
+        for Receiver { index, port, received, .. } in &mut self.receivers {
+            let sample = &mut samples[*index];
             sample.rx = *received;
             let Ok(stats) = port.stats() else { continue };
             sample.drops.no_frame = stats.no_frame;
             sample.drops.too_long = stats.too_long;
             sample.drops.rx_ring_full = stats.rx_ring_full;
         }
-        for (sample, Sender { port, submitted, full }) in samples.iter_mut().zip(&mut self.senders) {
+        for Sender { index, port, submitted, full, .. } in &mut self.senders {
+            let sample = &mut samples[*index];
             sample.tx = *submitted;
             sample.drops.tx_full = *full;
             let Ok(stats) = port.stats() else { continue };

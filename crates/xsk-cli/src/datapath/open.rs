@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use xsk::backend::{Backend, Handle, InterfaceInfo, default_backend};
+use xsk::backend::{Backend, InterfaceInfo, default_backend};
 use xsk::config::XdpFlags;
 use xsk::error::{Diagnosis, errno};
 use xsk::port::{BusyPoll, Mode, Policy, PortError, PortRx, PortTx};
@@ -123,7 +123,6 @@ impl Request<'_> {
             senders: Vec::new(),
             names: Vec::new(),
             modes: Vec::new(),
-            sockets: Vec::new(),
             pool,
             batch,
             busy_poll: options.busy_poll.is_some(),
@@ -132,13 +131,12 @@ impl Request<'_> {
             idle: 0,
         };
         for (name, queue) in queues {
-            let (mode, socket) =
+            let mode =
                 self.open_port(&mut datapath, name, *queue, config).map_err(|error| OpenError::of(&error))?;
             let attached = interface(backend, name)?.program.map(|program| program.mode.to_string());
             let copy = if mode == Mode::ZeroCopy { "zero copy" } else { "copy" };
             datapath.modes.push(format!("{}, {copy}", attached.as_deref().unwrap_or("no program")));
             datapath.names.push(format!("{name}:{queue}"));
-            datapath.sockets.push(socket);
         }
         Ok(datapath)
     }
@@ -168,17 +166,18 @@ impl Request<'_> {
         name: &str,
         queue: u32,
         config: PortConfig,
-    ) -> Result<(Mode, Handle), PortError> {
-        let Datapath { pool, receivers, senders, .. } = datapath;
+    ) -> Result<Mode, PortError> {
+        let Datapath { pool, receivers, senders, names, .. } = datapath;
+        let index = names.len();
         let mut receive = |port: PortRx| {
-            let opened = (port.mode(), port.fd().handle());
-            receivers.push(Receiver { port, received: Traffic::default() });
-            opened
+            let (mode, socket) = (port.mode(), port.fd().handle());
+            receivers.push(Receiver { index, socket, port, received: Traffic::default() });
+            mode
         };
         let mut send = |port: PortTx| {
-            let opened = (port.mode(), port.fd().handle());
-            senders.push(Sender { port, submitted: Traffic::default(), full: 0 });
-            opened
+            let (mode, socket) = (port.mode(), port.fd().handle());
+            senders.push(Sender { index, socket, port, submitted: Traffic::default(), full: 0 });
+            mode
         };
         Ok(match self.need {
             Need::Both => {

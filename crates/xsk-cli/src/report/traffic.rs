@@ -36,18 +36,7 @@ fn causes(drops: &Drops) -> [(&'static str, &'static str, u64); 6] {
 
 fn sum(ports: &[PortSample]) -> PortSample {
     let mut sum = PortSample::default();
-    for PortSample { rx, tx, drops } in ports {
-        for (total, part) in [(&mut sum.rx, rx), (&mut sum.tx, tx)] {
-            total.packets += part.packets;
-            total.bytes += part.bytes;
-        }
-        sum.drops.no_frame += drops.no_frame;
-        sum.drops.too_long += drops.too_long;
-        sum.drops.rx_ring_full += drops.rx_ring_full;
-        sum.drops.tx_full += drops.tx_full;
-        sum.drops.tx_refused += drops.tx_refused;
-        sum.drops.tx_invalid += drops.tx_invalid;
-    }
+    ports.iter().for_each(|port| sum.add(port));
     sum
 }
 
@@ -64,42 +53,83 @@ fn since(now: Traffic, before: Traffic) -> Traffic {
     }
 }
 
-/// One second, as a line and as JSON.
-pub(crate) fn interval(
-    at: Duration,
+/// What happened between two samples.
+struct Change {
+    /// With the names of their directions.
+    traffic: Vec<(&'static str, Traffic)>,
+    /// As [`causes`].
+    drops: [(&'static str, &'static str, u64); 6],
     seconds: f64,
-    now: &[PortSample],
-    before: &[PortSample],
-    directions: Directions,
-) -> (String, Value) {
-    let (now, before) = (sum(now), sum(before));
-    let (rx, tx) = (since(now.rx, before.rx), since(now.tx, before.tx));
-    let drops: Vec<_> = causes(&now.drops)
-        .into_iter()
-        .zip(causes(&before.drops))
-        .map(|((words, name, now), (_, _, before))| (words, name, now.saturating_sub(before)))
-        .collect();
-    let mut line = format!("{:>5} s", at.as_secs());
-    let mut value = json!({ "event": "interval", "seconds": at.as_secs_f64() });
-    for (wanted, name, traffic) in [(directions.rx, "rx", rx), (directions.tx, "tx", tx)] {
-        if wanted {
-            let (pps, bps) = rates(traffic, seconds);
+}
+
+impl Change {
+    fn new(now: &PortSample, before: &PortSample, seconds: f64, directions: Directions) -> Self {
+        let traffic = [
+            (directions.rx, "rx", since(now.rx, before.rx)),
+            (directions.tx, "tx", since(now.tx, before.tx)),
+        ];
+        let mut drops = causes(&now.drops);
+        for ((_, _, now), (_, _, before)) in drops.iter_mut().zip(causes(&before.drops)) {
+            *now = now.saturating_sub(before);
+        }
+        let traffic = traffic.into_iter().filter(|(wanted, _, _)| *wanted);
+        Self { traffic: traffic.map(|(_, name, traffic)| (name, traffic)).collect(), drops, seconds }
+    }
+
+    fn line(&self) -> String {
+        let mut line = String::new();
+        for (name, traffic) in &self.traffic {
+            let (pps, bps) = rates(*traffic, self.seconds);
             line += &format!("  {name} {:>9} {:>11}", si_unit(pps, "pps"), si_unit(bps, "bit/s"));
+        }
+        let dropped: Vec<_> = self
+            .drops
+            .iter()
+            .filter(|(_, _, count)| *count > 0)
+            .map(|(words, _, count)| format!("{}/s {words}", si(*count as f64 / self.seconds)))
+            .collect();
+        if !dropped.is_empty() {
+            line += &format!("  dropped {}", dropped.join(", "));
+        }
+        line
+    }
+
+    fn json(&self) -> Value {
+        let mut value = json!({ "drops": drops_json(&self.drops) });
+        for (name, traffic) in &self.traffic {
+            let (pps, bps) = rates(*traffic, self.seconds);
             value[format!("{name}_packets")] = traffic.packets.into();
             value[format!("{name}_pps")] = pps.round().into();
             value[format!("{name}_bps")] = bps.round().into();
         }
+        value
     }
-    let dropped: Vec<_> = drops
-        .iter()
-        .filter(|(_, _, count)| *count > 0)
-        .map(|(words, _, count)| format!("{}/s {words}", si(*count as f64 / seconds)))
-        .collect();
-    if !dropped.is_empty() {
-        line += &format!("  dropped {}", dropped.join(", "));
-    }
-    value["drops"] = drops.iter().map(|(_, name, count)| ((*name).to_owned(), json!(count))).collect();
-    (line, value)
+}
+
+fn drops_json(causes: &[(&str, &str, u64)]) -> Value {
+    causes.iter().map(|(_, name, count)| ((*name).to_owned(), json!(count))).collect()
+}
+
+/// One second: a line of all ports together, and JSON of these and each.
+pub(crate) fn interval(
+    at: Duration,
+    seconds: f64,
+    names: &[String],
+    now: &[PortSample],
+    before: &[PortSample],
+    directions: Directions,
+) -> (String, Value) {
+    let all = Change::new(&sum(now), &sum(before), seconds, directions);
+    let mut value = all.json();
+    value["event"] = "interval".into();
+    value["seconds"] = at.as_secs_f64().into();
+    let ports = names.iter().zip(now.iter().zip(before)).map(|(name, (now, before))| {
+        let mut value = Change::new(now, before, seconds, directions).json();
+        value["port"] = name.clone().into();
+        value
+    });
+    value["ports"] = ports.collect();
+    (format!("{:>5} s{}", at.as_secs(), all.line()), value)
 }
 
 /// What happened, as the lines of a table.
@@ -179,8 +209,7 @@ fn traffic_json(traffic: Traffic) -> Value {
 }
 
 fn sample_json(sample: &PortSample) -> Value {
-    let drops: Value =
-        causes(&sample.drops).iter().map(|(_, name, count)| ((*name).to_owned(), json!(count))).collect();
+    let drops = drops_json(&causes(&sample.drops));
     json!({ "rx": traffic_json(sample.rx), "tx": traffic_json(sample.tx), "drops": drops })
 }
 
@@ -216,11 +245,16 @@ mod tests {
         now.rx = Traffic { packets: 2000, bytes: 120_000 };
         now.drops.rx_ring_full = 10;
         let directions = Directions { rx: true, tx: false };
-        let (line, value) = interval(Duration::from_secs(3), 2.0, &[now], &[before], directions);
+        let (names, idle) = (["a:0".to_owned(), "a:1".to_owned()], PortSample::default());
+        let (now, before) = ([now, idle.clone()], [before, idle]);
+        let (line, value) = interval(Duration::from_secs(3), 2.0, &names, &now, &before, directions);
         assert_eq!(line, "    3 s  rx 1.00 kpps  480 kbit/s  dropped 5/s RX ring full");
         assert_eq!(value["rx_pps"], 1000.0);
         assert_eq!(value["drops"]["rx_ring_full"], 10);
         assert_eq!(value.get("tx_pps"), None);
+        let [first, second] = [0, 1].map(|port| &value["ports"][port]);
+        assert_eq!((&first["port"], &first["rx_packets"]), (&json!("a:0"), &json!(2000)));
+        assert_eq!((&second["port"], &second["rx_packets"]), (&json!("a:1"), &json!(0)));
     }
 
     #[test]

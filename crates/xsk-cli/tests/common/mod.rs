@@ -84,6 +84,10 @@ impl Running {
         }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: i32) {
         // SAFETY: kill takes no pointers, and the process is ours and not yet waited for.
         assert_eq!(unsafe { libc::kill(self.child.id().cast_signed(), signal) }, 0);
@@ -200,4 +204,13 @@ pub fn frame(dst: [u8; 6], src: [u8; 6], len: usize) -> Vec<u8> {
     frame[6..12].copy_from_slice(&src);
     frame[12..14].copy_from_slice(&xsk_veth::ETHERTYPE_TEST.to_be_bytes());
     frame
+}
+
+/// Waits until it is so.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < LONG, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
