@@ -47,7 +47,8 @@ xsk capture eth1 in.pcap --count 1000
 const REPLAY_EXAMPLES: &str = "\
 xsk replay in.pcap eth1
   xsk replay in.pcap eth1 --multiplier 10 --loop 100
-  xsk replay in.pcap eth1:2 --topspeed";
+  xsk replay in.pcap eth1:2 --topspeed
+  xsk capture eth1 - | xsk replay - eth2";
 
 const TAKES: &str = "\
 While it runs, the packets that the interface receives on these queues come here and not to the network stack: not on
@@ -109,6 +110,8 @@ pub(crate) enum Command {
         after_long_help = example_long(CAPTURE_EXAMPLES))]
     Capture(Capture),
     /// Send the packets of a file (pcap or pcapng of Ethernet) from an interface, with the gaps that they have there.
+    ///
+    /// What comes from standard input is sent as it comes, and at the pace that its times say, from the first packet on.
     ///
     /// From queue 0 if none is named, so that their order stays. What is too long for the interface is left out and
     /// counted. The interface's own traffic goes on.
@@ -260,7 +263,7 @@ pub(crate) struct Capture {
 
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
-    /// The file to read.
+    /// The file to read, or `-` for standard input.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// The interface; or a capture to write: sim:FILE.

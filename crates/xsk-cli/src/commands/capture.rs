@@ -14,6 +14,7 @@ use super::{describe, files, forward, queues};
 use crate::cli::Capture;
 use crate::datapath::{Datapath, Need, Request, Verdict};
 use crate::failure::Failure;
+use crate::packet::ETHERNET_HEADER;
 use crate::report::format::grouped;
 use crate::report::traffic::Directions;
 use crate::report::{Output, Watch};
@@ -25,11 +26,7 @@ const RX: Directions = Directions { rx: true, tx: false };
 
 /// What is said goes to standard error if the capture has standard output for itself.
 pub(crate) fn output(options: &Capture) -> Output {
-    if options.file == Path::new(files::STDOUT) {
-        Output::beside(&options.run)
-    } else {
-        Output::of(&options.run)
-    }
+    if files::is_standard(&options.file) { Output::beside(&options.run) } else { Output::of(&options.run) }
 }
 
 pub(crate) fn command(options: &Capture, stop: &Stop) -> Result<(), Failure> {
@@ -139,7 +136,8 @@ fn of_capture<'a>(
             if over || recorder.left == 0 || stop.is_asked() {
                 return Ok(());
             }
-            if packet.data.len() < crate::packet::ETHERNET_HEADER {
+            if packet.data.len() < ETHERNET_HEADER {
+                recorder.too_short += 1;
                 continue;
             }
             let since = || kernel.time().saturating_sub(began);
@@ -163,6 +161,8 @@ struct Recorder<'a> {
     /// Packets that are still to be written.
     left: u64,
     cut_off: u64,
+    /// Packets of a capture that are none.
+    too_short: u64,
     /// The last one; its memory serves for the next.
     packet: CapturedPacket,
     /// Since when nothing is written.
@@ -177,6 +177,7 @@ impl<'a> Recorder<'a> {
             snap: options.snap_length.unwrap_or(usize::MAX),
             left: options.run.count.unwrap_or(u64::MAX),
             cut_off: 0,
+            too_short: 0,
             packet: CapturedPacket::default(),
             error: None,
         })
@@ -217,10 +218,13 @@ impl<'a> Recorder<'a> {
         if self.cut_off > 0 {
             line += &format!(", {} of them cut off", grouped(self.cut_off));
         }
+        if self.too_short > 0 {
+            line += &format!(", {} left out, too short for an Ethernet header", grouped(self.too_short));
+        }
         vec![line]
     }
 
     fn json(&self) -> Value {
-        json!({ "written": self.writer.packets(), "cut_off": self.cut_off })
+        json!({ "written": self.writer.packets(), "cut_off": self.cut_off, "too_short": self.too_short })
     }
 }

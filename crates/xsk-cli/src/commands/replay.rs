@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use xsk_sim::capture::CapturedPacket;
 
+use super::describe;
+use super::files::{self, Next, Packets};
 use super::simulated::{self, Card, LONGEST};
-use super::{describe, files};
 use crate::cli::Replay;
 use crate::datapath::{Datapath, Need, Request, backend, interface};
 use crate::failure::Failure;
@@ -21,12 +23,14 @@ use crate::stop::Stop;
 use crate::values::{Side, Target};
 
 const TX: Directions = Directions { rx: false, tx: true };
+/// How soon it is looked again for what may come from standard input.
+const LATER: Duration = Duration::from_millis(1);
 /// What a VLAN tag may add to the largest frame.
 const TAG: usize = 4;
 
 pub(crate) fn command(options: &Replay, stop: &Stop) -> Result<(), Failure> {
     let mut output = Output::of(&options.run);
-    let source = Source::open(options)?;
+    let source = Source::open(options, stop)?;
     let (outcome, source) = match &options.to {
         Side::Interface(target) => to_interface(options, source, target, stop, &mut output)?,
         Side::Capture(to) => to_capture(options, source, to, stop, &mut output)?,
@@ -49,7 +53,7 @@ fn to_interface<'a>(
     let (mut datapath, ranges) = request.open()?;
     source.most = datapath.room().min(info.mtu as usize + ETHERNET_HEADER + TAG);
     let (name, mode) = describe(&datapath, &target, &ranges[0]);
-    let text = format!("replaying {} to {name} ({mode})", options.file.display());
+    let text = format!("replaying {} to {name} ({mode})", files::input_name(&options.file));
     let value = json!({ "event": "ready", "command": "replay", "interface": name, "mode": mode });
     let mut run = Run::start(&datapath, &options.run, TX, stop, output, (&text, value))?;
     let result = replay(&mut run, &mut datapath, &mut source, options.sockets.batch as usize);
@@ -68,9 +72,10 @@ fn replay(
     loop {
         let now = run.started().elapsed();
         while !over && next.len() < batch && next.back().is_none_or(|(due, _)| *due <= now) {
-            match source.next()? {
-                Some(packet) => next.push_back(packet),
-                None => over = true,
+            match source.next(now)? {
+                Next::Packet(packet) => next.push_back(packet),
+                Next::Later => break,
+                Next::Over => over = true,
             }
         }
         let due = next.iter().take_while(|(due, _)| *due <= now).count();
@@ -84,7 +89,7 @@ fn replay(
         let due = match next.front() {
             Some((due, _)) => run.started().checked_add(*due),
             None if over => return Ok(()),
-            None => Some(run.started()),
+            None => run.started().checked_add(now + LATER),
         };
         match run.turn(datapath, sent > 0, due)? {
             Turn::Go => {}
@@ -110,13 +115,26 @@ fn to_capture<'a>(
     source.most = datapath.room();
     let mut writer = files::create(to)?;
     let mode = datapath.mode(0);
-    let text = format!("replaying {} to {} (simulated kernel, {mode})", options.file.display(), to.display());
+    let from = files::input_name(&options.file);
+    let text = format!("replaying {from} to {} (simulated kernel, {mode})", to.display());
     let value = json!({ "event": "ready", "command": "replay", "simulated": true, "mode": mode });
     output.ready(&text, value).map_err(|e| Failure::output(&e))?;
     let (start, began, backend) = (Instant::now(), kernel.time(), kernel.backend());
     let mut send = || -> Result<(), Failure> {
-        while let Some((due, data)) = source.next()? {
-            if stop.is_asked() || options.run.duration.is_some_and(|duration| due >= duration) {
+        loop {
+            let next = source.next(Duration::ZERO)?;
+            if stop.is_asked() {
+                return Ok(());
+            }
+            let (due, data) = match next {
+                Next::Packet(packet) => packet,
+                Next::Later => {
+                    thread::sleep(LATER);
+                    continue;
+                }
+                Next::Over => return Ok(()),
+            };
+            if options.run.duration.is_some_and(|duration| due >= duration) {
                 return Ok(());
             }
             backend.sleep(due.saturating_sub(kernel.time().saturating_sub(began)));
@@ -130,7 +148,6 @@ fn to_capture<'a>(
                 written.map_err(|e| files::writing(to, &e))?;
             }
         }
-        Ok(())
     };
     let result = send();
     let finished = writer.finish().map(drop).map_err(|e| files::writing(to, &e));
@@ -148,7 +165,7 @@ struct Counts {
 /// The packets of the file, as often as they are wanted.
 struct Source<'a> {
     file: &'a Path,
-    reader: files::Reader,
+    packets: Packets,
     timeline: Timeline,
     /// Rounds, with this one; without end if none.
     rounds: Option<u64>,
@@ -164,10 +181,13 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn open(options: &'a Replay) -> Result<Self, Failure> {
+    fn open(options: &'a Replay, stop: &'a Stop) -> Result<Self, Failure> {
+        if files::is_standard(&options.file) && options.rounds != 1 {
+            return Err(Failure::usage("standard input can be read once: leave --loop out, or name a file"));
+        }
         Ok(Self {
             file: &options.file,
-            reader: files::open(&options.file)?,
+            packets: Packets::open(&options.file, stop)?,
             timeline: Timeline::new((!options.topspeed).then_some(options.multiplier)),
             rounds: (options.rounds > 0).then_some(options.rounds),
             left: options.run.count.unwrap_or(u64::MAX),
@@ -178,20 +198,23 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// The next packet, and when it is due after the start.
-    fn next(&mut self) -> Result<Option<(Duration, Vec<u8>)>, Failure> {
+    /// The next packet, and when it is due after the start, since which it is `now`.
+    fn next(&mut self, now: Duration) -> Result<Next<(Duration, Vec<u8>)>, Failure> {
         while self.left > 0 {
-            let Some(packet) = self.reader.next() else {
-                self.rounds = self.rounds.map(|rounds| rounds - 1);
-                if self.rounds == Some(0) || self.round == 0 {
-                    return Ok(None);
+            let packet = match self.packets.next().map_err(|e| files::reading(self.file, &e))? {
+                Next::Packet(packet) => packet,
+                Next::Later => return Ok(Next::Later),
+                Next::Over => {
+                    self.rounds = self.rounds.map(|rounds| rounds - 1);
+                    if self.rounds == Some(0) || self.round == 0 {
+                        return Ok(Next::Over);
+                    }
+                    self.round = 0;
+                    self.timeline.again();
+                    self.packets = files::open(self.file).map(Packets::File)?;
+                    continue;
                 }
-                self.round = 0;
-                self.timeline.again();
-                self.reader = files::open(self.file)?;
-                continue;
             };
-            let packet = packet.map_err(|e| files::reading(self.file, &e))?;
             if packet.data.len() < ETHERNET_HEADER {
                 self.counts.too_short += 1;
                 continue;
@@ -203,17 +226,18 @@ impl<'a> Source<'a> {
             self.counts.cut_off += u64::from(packet.is_cut_off());
             if self.round == 0 && self.epoch.is_zero() {
                 self.epoch = packet.time;
+                self.timeline.base = now;
             }
             self.round += 1;
             self.left -= 1;
-            return Ok(Some((self.timeline.due(packet.time), packet.data)));
+            return Ok(Next::Packet((self.timeline.due(packet.time), packet.data)));
         }
-        Ok(None)
+        Ok(Next::Over)
     }
 
     fn lines(&self) -> Vec<String> {
         let Counts { sent, too_short, too_long, cut_off } = &self.counts;
-        let mut line = format!("replay: {} packets of {}", grouped(*sent), self.file.display());
+        let mut line = format!("replay: {} packets of {}", grouped(*sent), files::input_name(self.file));
         for (count, words) in [
             (too_short, "too short for an Ethernet header"),
             (too_long, "too long for the interface or a frame"),
