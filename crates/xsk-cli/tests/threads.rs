@@ -47,7 +47,7 @@ fn each_queue_has_a_thread_at_both_ends() {
         common::eventually("three threads", || {
             threads(&sink).into_keys().filter(|name| name.starts_with("b:")).eq(["b:0", "b:1", "b:2"])
         });
-        let args = ["flood", "a", mode, "--json", "--count", "1500", "--rate", "20k", "--threads"];
+        let args = ["flood", "a", mode, "--json", "--duration", "1s", "--rate", "3k", "--threads"];
         let flood = run(&ns, &args);
         assert_eq!(
             flood.event("ready")["threads"][2],
@@ -55,7 +55,6 @@ fn each_queue_has_a_thread_at_both_ends() {
         );
         let sent = flood.summary();
         let total = &sent["total"];
-        assert_eq!(number(&total["tx"]["packets"]) + number(&total["drops"]["tx_refused"]), 1500);
         // Each thread keeps the rate of its queue: nobody sends nothing.
         let each = ports(&sent, "tx");
         assert!(each.len() == 3 && each.values().all(|&packets| packets > 0), "{each:?}");

@@ -129,7 +129,7 @@ const YIELDS: u32 = 64;
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
 /// How long an interface that is down is given to be gone, in milliseconds, and how often it is looked at.
-const DELETION: u64 = 200;
+const DELETION: u64 = 500;
 const DELETION_STEP: u64 = 10;
 
 impl Datapath {
