@@ -9,6 +9,7 @@ mod models;
 use models::cycle::{Cycle, cycle};
 use models::explore::{Outcome, check, explore, note};
 use models::half::Entry;
+use models::in_place::{move_over, put, take};
 use models::models::{Handshake, SOUND, consume, four, handshake, one, over, produce, two};
 use models::passes::{busy_driver, counted_first, promises};
 use models::sim_half::{OldSimHalf, SimHalf};
@@ -51,6 +52,38 @@ fn completion_ring() {
     over(LEAST, "completion", Some(2), four(5), model);
 }
 
+fn puts_in_place<T: Entry>(name: &str) {
+    let model = |shape| put::<SimHalf, T>(shape, SOUND);
+    over(LEAST, name, None, one(2), model);
+    over(LEAST, name, Some(2), two(3), model);
+    over(LEAST, name, Some(2), four(3), model);
+}
+
+fn takes_in_place<T: Entry>(name: &str) {
+    let model = |shape| take::<SimHalf, T>(shape, SOUND);
+    over(LEAST, name, None, one(3), model);
+    over(LEAST, name, None, two(3), model);
+    over(LEAST, name, Some(2), four(5), model);
+}
+
+#[test]
+fn rings_in_place() {
+    puts_in_place::<u64>("fill in place");
+    puts_in_place::<xdp_desc>("TX in place");
+    takes_in_place::<xdp_desc>("RX in place");
+    takes_in_place::<u64>("completion in place");
+}
+
+#[test]
+fn from_completion_to_fill() {
+    let ahead = |shape| move_over::<SimHalf>(shape, true, SOUND);
+    over(LEAST, "completion to fill, ahead", Some(4), one(2), ahead);
+    let model = |shape| move_over::<SimHalf>(shape, false, SOUND);
+    over(LEAST, "completion to fill", Some(4), one(2), model);
+    over(LEAST, "completion to fill", Some(2), two(3), model);
+    over(LEAST, "completion to fill", Some(2), four(3), model);
+}
+
 #[test]
 fn completion_ring_of_older_kernels() {
     let model = |shape| consume::<OldSimHalf, u64>(shape, SOUND);
@@ -85,15 +118,17 @@ fn around(name: &str, bound: Option<usize>, size: Cycle) {
 
 #[test]
 fn a_frame_is_in_exactly_one_place() {
-    let size = Cycle { capacity: 1, frames: 1, rounds: 2, sockets: 1 };
+    let size = Cycle { capacity: 1, frames: 1, rounds: 2, sockets: 1, in_place: false };
     around("full cycle", None, size);
     around("full cycle", Some(3), Cycle { rounds: 4, ..size });
     around("full cycle", Some(2), Cycle { capacity: 2, frames: 2, rounds: 3, ..size });
+    around("full cycle in place", Some(2), Cycle { rounds: 3, in_place: true, ..size });
+    around("full cycle in place", Some(2), Cycle { capacity: 2, frames: 2, in_place: true, ..size });
 }
 
 #[test]
 fn two_sockets_share_one_umem() {
-    let size = Cycle { capacity: 2, frames: 2, rounds: 2, sockets: 2 };
+    let size = Cycle { capacity: 2, frames: 2, rounds: 2, sockets: 2, in_place: false };
     around("two sockets", Some(2), size);
 }
 

@@ -7,6 +7,7 @@ mod models;
 
 use models::cycle::{Cycle, cycle};
 use models::half::Entry;
+use models::in_place::{move_over, put, take};
 use models::matrix::{Model, Side, all_pass, each_row_is_load_bearing};
 use models::models::{Handshake, Shape, Weakened, consume, handshake, produce};
 use models::passes::{busy_driver, counted_first, promises};
@@ -20,7 +21,7 @@ use xsk_core::order::Order::{
 const ONE: Shape = Shape { capacity: 1, start: u32::MAX, batch: 1, attempts: 2 };
 /// A pass that is busy, or takes back, every other time needs more.
 const MORE: Shape = Shape { attempts: 4, ..ONE };
-const AROUND: Cycle = Cycle { capacity: 1, frames: 1, rounds: 2, sockets: 1 };
+const AROUND: Cycle = Cycle { capacity: 1, frames: 1, rounds: 2, sockets: 1, in_place: false };
 const SLEEP: Handshake = Handshake { packets: 1, kernel_fenced: true, rekick_after: u32::MAX, polls: 1 };
 
 /// What each half of a ring leans on that the user fills.
@@ -40,7 +41,7 @@ fn fill<T: Entry>(weakened: Weakened) -> u32 {
     produce::<SimHalf, T>(ONE, weakened)
 }
 
-const MODELS: [Model; 10] = [
+const MODELS: [Model; 16] = [
     model("fill", fill::<u64>, PRODUCER, CONSUMER),
     model("tx", fill::<xdp_desc>, PRODUCER, CONSUMER),
     model("rx", |w| consume::<SimHalf, xdp_desc>(ONE, w), CONSUMER, PRODUCER),
@@ -49,6 +50,22 @@ const MODELS: [Model; 10] = [
     model("busy driver", |w| busy_driver(ONE, w), PRODUCER, CONSUMER),
     model("counted first", |w| counted_first(ONE, w), PRODUCER, CONSUMER),
     model("promises", |w| promises(MORE, w), CONSUMER, PRODUCER),
+    model("fill in place", |w| put::<SimHalf, u64>(ONE, w), PRODUCER, CONSUMER),
+    model("tx in place", |w| put::<SimHalf, xdp_desc>(ONE, w), PRODUCER, CONSUMER),
+    model("rx in place", |w| take::<SimHalf, xdp_desc>(ONE, w), CONSUMER, PRODUCER),
+    model("completion in place", |w| take::<SimHalf, u64>(ONE, w), CONSUMER, PRODUCER),
+    model(
+        "completion to fill",
+        |w| move_over::<SimHalf>(ONE, false, w),
+        &[ReadProducer, PublishConsumer, PublishProducer],
+        &[ReadProducer, PublishProducer, ReadConsumer],
+    ),
+    model(
+        "completion to fill, ahead",
+        |w| move_over::<SimHalf>(ONE, true, w),
+        &[PublishConsumer, PublishProducer, ReadConsumer],
+        &[ReadProducer, ReadConsumer, PublishConsumer],
+    ),
     // A frame that is handed around orders the slots of the rings it passed, so the consumer index carries nothing here.
     model(
         "full cycle",

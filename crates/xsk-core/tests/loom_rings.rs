@@ -51,7 +51,7 @@ fn completion_ring() {
 #[test]
 fn a_frame_is_in_exactly_one_place() {
     for (bound, capacity, frames, rounds) in [(None, 1, 1, 2), (Some(3), 1, 1, 4), (Some(3), 2, 2, 3)] {
-        let size = Cycle { capacity, frames, rounds, sockets: 1 };
+        let size = Cycle { capacity, frames, rounds, sockets: 1, in_place: false };
         let seen = check(bound, move || cycle::<ModelKernel>(size, SOUND));
         note("full cycle", bound, &size, seen);
         // Somewhere a frame came home and went around again.

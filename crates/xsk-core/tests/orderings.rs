@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use support::cycle::{Cycle, cycle};
+use support::in_place::{move_over, put, take};
 use support::kernel::ModelKernel;
 use support::loom_lists::{Reads, closing, depot, returned};
 use support::matrix::{self, Model, Side, all_pass, law};
@@ -37,13 +38,27 @@ const KNOWN: [Order; 11] = [
 const ONE: Shape = Shape { capacity: 1, start: u32::MAX, batch: 1, attempts: 2 };
 const SLEEP: Handshake = Handshake { packets: 1, kernel_fenced: true, rekick_after: u32::MAX, polls: 1 };
 
-const AROUND: Cycle = Cycle { capacity: 1, frames: 1, rounds: 2, sockets: 1 };
+const AROUND: Cycle = Cycle { capacity: 1, frames: 1, rounds: 2, sockets: 1, in_place: false };
 
-const MODELS: [Model; 9] = [
+const MODELS: [Model; 15] = [
     model("fill", |w| produce::<ModelKernel, u64>(ONE, w), &[PublishProducer, ReadConsumer]),
     model("tx", |w| produce::<ModelKernel, xdp_desc>(ONE, w), &[PublishProducer, ReadConsumer]),
     model("rx", |w| consume::<ModelKernel, xdp_desc>(ONE, w), &[ReadProducer, PublishConsumer]),
     model("completion", |w| consume::<ModelKernel, u64>(ONE, w), &[ReadProducer, PublishConsumer]),
+    model("fill in place", |w| put::<ModelKernel, u64>(ONE, w), &[PublishProducer, ReadConsumer]),
+    model("tx in place", |w| put::<ModelKernel, xdp_desc>(ONE, w), &[PublishProducer, ReadConsumer]),
+    model("rx in place", |w| take::<ModelKernel, xdp_desc>(ONE, w), &[ReadProducer, PublishConsumer]),
+    model("completion in place", |w| take::<ModelKernel, u64>(ONE, w), &[ReadProducer, PublishConsumer]),
+    model(
+        "completion to fill",
+        |w| move_over::<ModelKernel>(ONE, false, w),
+        &[ReadProducer, PublishConsumer, PublishProducer],
+    ),
+    model(
+        "completion to fill, ahead",
+        |w| move_over::<ModelKernel>(ONE, true, w),
+        &[PublishConsumer, PublishProducer, ReadConsumer],
+    ),
     // A frame that is handed around orders the slots of the rings it passed, so the consumer index carries nothing here.
     model("full cycle", |w| cycle::<ModelKernel>(AROUND, w), &[ReadProducer, PublishProducer]),
     model("need-wakeup", |w| handshake::<ModelKernel>(SLEEP, w), &[PublishProducer, WakeupFence]),

@@ -11,6 +11,8 @@ pub mod explore;
 pub mod frames;
 #[path = "../../../crates/xsk-core/tests/support/half.rs"]
 pub mod half;
+#[path = "../../../crates/xsk-core/tests/support/in_place.rs"]
+pub mod in_place;
 #[path = "../../../crates/xsk-core/tests/support/loom_ring.rs"]
 pub mod loom_ring;
 #[path = "../../../crates/xsk-core/tests/support/matrix.rs"]

@@ -23,6 +23,8 @@ pub struct Cycle {
     /// 1, or 2: sockets of one queue, each with a thread of its own. They share the fill and the completion ring behind a
     /// lock, as queues that are `Send` and not `Sync` demand.
     pub sockets: usize,
+    /// Whether the user goes by entries and slots in place, as the port tier does.
+    pub in_place: bool,
 }
 
 const START: u32 = u32::MAX;
@@ -47,7 +49,7 @@ pub fn cycle<K: KernelHalf>(size: Cycle, weakened: Weakened) -> u32 {
         });
         // SAFETY: the only consumer and producer of these rings.
         let (rx, tx) = unsafe { (Consumer::new(rx), Producer::new(tx)) };
-        sockets.push(Socket { umem: umem.clone(), rx, tx, seen: 0 });
+        sockets.push(Socket { umem: umem.clone(), rx, tx, seen: 0, in_place: size.in_place });
     }
     let mut kernel: Kernel<K> = Kernel {
         umem: umem.clone(),
@@ -58,7 +60,8 @@ pub fn cycle<K: KernelHalf>(size: Cycle, weakened: Weakened) -> u32 {
     };
     // SAFETY: the only producer and consumer of these rings.
     let (fill, completion) = unsafe { (Producer::new(fill), Consumer::new(completion)) };
-    let mut home = Home { umem: umem.clone(), hand: (0..size.frames as u64).collect(), fill, completion };
+    let hand = (0..size.frames as u64).collect();
+    let mut home = Home { umem: umem.clone(), hand, fill, completion, in_place: size.in_place };
 
     // Begin in the middle of things: with few forced switches a frame gets around only from here.
     home.fill();
@@ -123,10 +126,14 @@ struct Home {
     hand: Vec<u64>,
     fill: Producer<LoomRing<u64>>,
     completion: Consumer<LoomRing<u64>>,
+    in_place: bool,
 }
 
 impl Home {
     fn fill(&mut self) {
+        if self.in_place {
+            return self.fill_in_place();
+        }
         let count = self.fill.produce_some(&self.hand, |&frame| {
             self.umem.hand_over(frame, Place::User, Place::Fill);
             frame
@@ -134,7 +141,55 @@ impl Home {
         self.hand.drain(..count.unwrap() as usize);
     }
 
+    fn fill_in_place(&mut self) {
+        loop {
+            let mut slots = self.fill.slots(self.hand.len() as u32, 0).unwrap();
+            while slots.room() > 0
+                && let Some(frame) = self.hand.pop()
+            {
+                self.umem.hand_over(frame, Place::User, Place::Fill);
+                assert!(slots.put(frame));
+            }
+            if !slots.is_cut() {
+                break;
+            }
+        }
+    }
+
+    /// What was sent is received into again.
+    fn move_over(&mut self) {
+        loop {
+            let mut slots = self.fill.slots(self.completion.capacity(), 0).unwrap();
+            let mut entries = self.completion.entries(slots.room()).unwrap();
+            entries.move_to(&mut slots, |frame| {
+                self.umem.hand_over(frame, Place::Completion, Place::Fill);
+                Some(frame)
+            });
+            let more = entries.is_cut() || (slots.is_cut() && slots.room() == 0);
+            if !more {
+                break;
+            }
+        }
+    }
+
+    fn reap_in_place(&mut self) {
+        loop {
+            let mut entries = self.completion.entries(u32::MAX).unwrap();
+            for frame in entries.by_ref() {
+                self.umem.hand_over(frame, Place::Completion, Place::User);
+                self.umem.write(frame, 0);
+                self.hand.push(frame);
+            }
+            if !entries.is_cut() {
+                break;
+            }
+        }
+    }
+
     fn reap(&mut self) {
+        if self.in_place {
+            return self.reap_in_place();
+        }
         let mut got = vec![0; self.completion.capacity() as usize];
         let count = self.completion.consume(&mut got, |to, frame| {
             self.umem.hand_over(frame, Place::Completion, Place::User);
@@ -147,7 +202,12 @@ impl Home {
 
     fn take_in(&mut self, rest: Vec<u64>) {
         self.hand.extend(rest);
-        self.reap();
+        if self.in_place {
+            // All frames fit into the fill ring, so there is room: none is left to be reaped.
+            self.move_over();
+        } else {
+            self.reap();
+        }
         self.fill();
     }
 }
@@ -157,11 +217,16 @@ struct Socket {
     rx: Consumer<LoomRing<xdp_desc>>,
     tx: Producer<LoomRing<xdp_desc>>,
     seen: u32,
+    in_place: bool,
 }
 
 impl Socket {
     /// Receives what there is, checks and changes it, and sends it on. Returns what did not fit.
     fn forward(&mut self) -> Vec<u64> {
+        if self.in_place {
+            self.forward_in_place();
+            return Vec::new();
+        }
         let mut got = vec![0; self.rx.capacity() as usize];
         let count = self.rx.consume(&mut got, |to, desc| {
             self.umem.hand_over(desc.addr, Place::Rx, Place::User);
@@ -179,6 +244,31 @@ impl Socket {
         });
         got.drain(..sent.unwrap() as usize);
         got
+    }
+
+    /// The same without an array between. What does not fit stays where it is.
+    fn forward_in_place(&mut self) {
+        loop {
+            let mut slots = self.tx.slots(self.rx.capacity(), 0).unwrap();
+            let mut entries = self.rx.entries(slots.room()).unwrap();
+            for desc in entries.by_ref() {
+                self.umem.hand_over(desc.addr, Place::Rx, Place::User);
+                assert_eq!(
+                    desc.len,
+                    self.umem.read(desc.addr),
+                    "the kernel wrote this packet before it said so"
+                );
+                let len = desc.len + 1000;
+                self.umem.write(desc.addr, len);
+                self.umem.hand_over(desc.addr, Place::User, Place::Tx);
+                assert!(slots.put(xdp_desc { len, ..desc }));
+            }
+            self.seen += entries.taken();
+            let more = entries.is_cut() || (slots.is_cut() && slots.room() == 0);
+            if !more {
+                break;
+            }
+        }
     }
 }
 

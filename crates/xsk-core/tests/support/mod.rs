@@ -7,6 +7,7 @@ pub mod frames;
 pub mod half;
 pub mod heap_ring;
 pub mod histories;
+pub mod in_place;
 pub mod kernel;
 pub mod loom_lists;
 pub mod loom_ring;
