@@ -95,6 +95,17 @@ impl HeapRing {
         unsafe { self.slot(index).write(entry) };
     }
 
+    /// Drops a slot from all caches, so that the next store to it, and those behind it, take a while.
+    pub fn evict(&self, index: u32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: it changes nothing in memory, and every x86-64 has it.
+        unsafe {
+            core::arch::x86_64::_mm_clflush(self.slot(index).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = index;
+    }
+
     /// All slots, in order of their place.
     pub fn entries(&self) -> Vec<u64> {
         (0..self.capacity).map(|index| self.entry(index)).collect()
