@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use xsk::backend::PageSize;
-use xsk::config::{BindFlags, Interface, SocketConfig, UmemConfig, XdpFlags};
+use xsk::config::{BindFlags, FrameSize, Interface, SocketConfig, UmemConfig, UmemFlags, XdpFlags};
 use xsk::error::{Diagnosis, Step};
 use xsk::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
 use xsk_sim::{DeviceConfig, Place, SimDevice, SimKernel};
@@ -84,6 +84,42 @@ fn receives_and_sends() {
     assert_eq!(a.info().program.map(|program| program.mode), Some(xsk::backend::XdpMode::Native));
     drop(port);
     assert_eq!(a.info().program, None);
+}
+
+/// What can be written is the frame's own: not a byte of its neighbours.
+#[test]
+fn frames_end_where_the_next_one_starts() {
+    let kernel = SimKernel::new(1);
+    let config = UmemConfig::builder()
+        .frame_size(FrameSize::new(2048).unwrap())
+        .frame_headroom(64)
+        .tx_metadata_len(16)
+        .flags(UmemFlags::XDP_UMEM_TX_METADATA_LEN)
+        .build()
+        .unwrap();
+    let frames = NonZeroU32::new(4).unwrap();
+    let (umem, mut descs) = Umem::new_in(kernel.backend(), config, frames, PageSize::Normal).unwrap();
+    assert_eq!((umem.frame_count(), umem.frame_size(), descs.len()), (4, 2048, 4));
+    for (i, desc) in descs.iter_mut().enumerate() {
+        assert_eq!(desc.addr(), 2048 * i + 256 + 64);
+        let tag = [i as u8 + 1; 2048];
+        // SAFETY: no frame is on a queue, and one is used at a time.
+        unsafe {
+            let (mut headroom, mut data) = umem.frame_mut(desc);
+            let room = (headroom.cursor().buf_len(), data.cursor().buf_len());
+            assert_eq!(room, (64, 2048 - 256 - 64));
+            assert_eq!((headroom.cursor().write(&tag).unwrap(), data.cursor().write(&tag).unwrap()), room);
+        }
+    }
+    for (i, desc) in descs.iter_mut().enumerate() {
+        // SAFETY: as above.
+        unsafe {
+            let (headroom, data) = umem.frame(desc);
+            assert!(headroom.iter().chain(data.iter()).all(|byte| *byte == i as u8 + 1));
+            assert_eq!((headroom.len(), data.len()), (64, 2048 - 256 - 64));
+            assert_eq!(umem.tx_metadata_mut(desc).len(), 16);
+        }
+    }
 }
 
 #[test]

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use xsk::backend::Backend;
 use xsk::config::SocketConfig;
-use xsk::{Port, Umem};
+use xsk::{Batch, Port, Umem};
 use xsk_core::errno::*;
 
 use super::answers::UPDATE;
-use super::ledger::{Call, Ledger};
+use super::ledger::{Call, Holds, Ledger};
 use super::ports::{config, is_full, try_pool};
 use super::sockets::{Opened, open, try_umem};
 use super::{fail, faulty, mock};
@@ -120,6 +120,39 @@ fn each_call_of_closing() {
                 ledger.nothing_is_left(what);
             }
         }
+    }
+}
+
+/// The memory is there as long as a packet is, of however many frames, and goes with the last one.
+#[test]
+fn the_last_packet_takes_the_memory_with_it() {
+    let jumbo = [7; 9014];
+    type End = fn(Batch);
+    let ends: [(&str, End); 3] = [
+        ("one by one", |mut batch| batch.drain().for_each(drop)),
+        ("as a batch", drop),
+        ("from both ends", |mut batch| {
+            drop(batch.remove(0));
+            drop(batch.pop());
+            batch.clear();
+        }),
+    ];
+    for (what, end) in ends {
+        let ledger = Ledger::new();
+        ledger.devices.iter().for_each(|device| device.set_mtu(9000).unwrap());
+        let backend = mock(&ledger, |_| {});
+        let pool = try_pool(&backend).unwrap();
+        let mut port = Port::open(&pool, "sim0", 0, config().multi_buffer(true)).unwrap();
+        ledger.devices[1].send(&jumbo).unwrap();
+        ledger.devices[1].send(&jumbo).unwrap();
+        let mut batch = Batch::new();
+        batch.push(port.packet().unwrap()).unwrap();
+        assert_eq!(port.recv(&mut batch).unwrap(), 2);
+        drop((port, pool, backend));
+        assert_eq!(ledger.holds(), Holds { memory: 1, ..Holds::default() }, "{what}");
+        assert_eq!(batch.iter().map(|packet| packet.total_len()).collect::<Vec<_>>(), [0, 9014, 9014]);
+        end(batch);
+        ledger.nothing_is_left(what);
     }
 }
 

@@ -1,15 +1,17 @@
 //! Calls that succeed, with answers that no kernel should give.
 
+use std::sync::Arc;
+
 use xsk::Umem;
-use xsk::backend::{Backend, PageSize};
+use xsk::backend::{Backend, HugePages, PageSize};
 use xsk::config::{BindFlags, SocketConfig, UmemConfig, UmemFlags};
 use xsk::error::{Diagnosis, Step};
 use xsk_core::abi::*;
-use xsk_core::errno::EINVAL;
+use xsk_core::errno::{EINVAL, ENOMEM};
 
 use super::ledger::{Call, Ledger};
 use super::sockets::{open, port, try_umem};
-use super::{faulty, mock};
+use super::{fail, faulty, mock};
 
 /// Neither the length that kernels have since 5.4 nor the one before.
 #[test]
@@ -54,6 +56,38 @@ fn rings_outside_their_mapping_are_refused() {
         assert_eq!(error.step(), Step::MapRing, "{error}");
         drop((error, port(&umem, "sim0", 0), umem, backend));
         ledger.nothing_is_left("strange offsets");
+    }
+}
+
+/// Views of frames rely on the length.
+#[test]
+fn memory_that_is_too_short_is_refused() {
+    let ledger = Ledger::new();
+    let backend = mock(&ledger, |mock| {
+        let ledger = Arc::clone(&ledger);
+        mock.expect_mmap_memory()
+            .times(1)
+            .returning(move |len, pages| ledger.mmap_memory(len - pages.bytes(), pages));
+    });
+    let error = try_umem(&backend).unwrap_err();
+    assert_eq!((error.step(), error.diagnosis()), (Step::MapMemory, &Diagnosis::OutOfMemory), "{error}");
+    drop((error, try_umem(&backend).unwrap(), backend));
+    ledger.nothing_is_left("memory that is too short");
+}
+
+#[test]
+fn huge_pages_are_counted() {
+    let frames = std::num::NonZeroU32::new(1025).unwrap();
+    for (size, needed, bytes) in [(PageSize::Huge2M, 3, "2 MiB"), (PageSize::Huge1G, 1, "1 GiB")] {
+        let ledger = Ledger::new();
+        let pages = HugePages { total: 2, free: 1 };
+        let backend = mock(&ledger, |mock| {
+            mock.expect_mmap_memory().times(1).returning(|_, _| fail(ENOMEM));
+            mock.expect_huge_pages().times(1).returning(move |_| Ok(pages));
+        });
+        let error = Umem::new_in(backend, UmemConfig::default(), frames, size).unwrap_err();
+        assert_eq!(error.diagnosis(), &Diagnosis::HugePages { size, needed, pages: Some(pages) }, "{error}");
+        assert!(error.to_string().contains(bytes), "{error}");
     }
 }
 

@@ -96,6 +96,11 @@ fn headers_come_and_go() {
     // An empty packet starts before the end of its frame.
     assert_eq!((packet.len(), packet.headroom(), packet.tailroom()), (0, 4095, 1));
     assert_eq!(packet.push_front(4095).unwrap().len(), 4095);
+    // One in the middle of its frame starts where it ended, in that frame.
+    packet.pull_front(100).unwrap();
+    packet.truncate(5);
+    packet.pull_front(5).unwrap();
+    assert_eq!((packet.len(), packet.headroom(), packet.tailroom()), (0, 105, 3991));
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod quarantine;
 #[path = "../../../crates/xsk-core/tests/support/regressions.rs"]
 #[allow(unreachable_pub, reason = "shared with other packages")]
 mod regressions;
+mod stock;
 mod threads;
 #[cfg(target_os = "linux")]
 mod veth;

@@ -71,6 +71,21 @@ fn packets_are_bytes() {
     assert_eq!((packet.len(), packet[61]), (62, 0));
     packet.resize(2).unwrap();
     assert_eq!(*packet, [2, 3]);
+    // What was there before is not shown.
+    packet.resize(4).unwrap();
+    assert_eq!(*packet, [2, 3, 0, 0]);
+}
+
+/// In one piece: its frames come back in their order.
+#[test]
+fn a_batch_gives_its_packets_back_at_once() {
+    let (kernel, _a, _b) = world(1);
+    let pool = pool(&kernel, 3);
+    let mut batch = Batch::new();
+    (0..3).for_each(|tag| batch.push(tagged(&pool, tag)).unwrap());
+    let first = batch[0].as_ptr();
+    drop(batch);
+    assert_eq!(tagged(&pool, 9).as_ptr(), first);
 }
 
 #[test]
@@ -79,6 +94,7 @@ fn debug_output_shows_sizes_and_no_bytes() {
     let pool = pool(&kernel, 8);
     let mut batch = Batch::new();
     batch.push(tagged(&pool, 1)).unwrap();
+    assert_eq!(format!("{:?}", batch[0].segments()), "Segments { left: 1, .. }");
     assert_eq!(format!("{batch:?}"), "[Packet { len: 60, segments: 1, headroom: 256, .. }]");
     assert_eq!(format!("{pool:?}"), "Pool { frames: 8, frame_size: 4096, .. }");
     let port = Port::open(&pool, "a", 0, config()).unwrap();
@@ -112,8 +128,11 @@ fn what_a_pool_can_be() {
     );
     assert!(matches!(refused(default.headroom(4096)), Diagnosis::Layout(_)));
     // What is larger than a page the kernel refuses.
-    let error = make(default.frame_size(8192)).unwrap_err();
-    assert_eq!((error.step(), error.diagnosis()), (Step::RegisterUmem, &Diagnosis::FrameSize { max: 4096 }));
+    for size in [8192, 1 << 15] {
+        let error = make(default.frame_size(size)).unwrap_err();
+        let limit = Diagnosis::FrameSize { max: 4096 };
+        assert_eq!((error.step(), error.diagnosis()), (Step::RegisterUmem, &limit));
+    }
     // The error of a port is one of the crate's when it passes as one of `io`.
     let error = make(default.frames(0)).unwrap_err();
     let text = error.to_string();

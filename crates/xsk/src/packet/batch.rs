@@ -86,11 +86,11 @@ impl Batch {
         while let Some(packet) = rest.next() {
             let packet = ManuallyDrop::new(packet);
             let (first, memory) = (packet.frame(), packet.memory);
-            let (mut last, mut count) = ends(&packet);
+            let (mut last, mut count) = packet.ends();
             while let Some(packet) = rest.next_if(|packet| packet.is_of(memory)) {
                 let packet = ManuallyDrop::new(packet);
                 packet.memory().lists().storage().set_next(last, packet.frame());
-                let (end, more) = ends(&packet);
+                let (end, more) = packet.ends();
                 (last, count) = (end, count + more);
             }
             if packet.memory().lists().give_back(first, last, count) {
@@ -141,10 +141,8 @@ impl Filler<'_> {
     /// Adds a packet. If there is no room, which the caller has looked for, it goes back to its pool.
     #[inline(always)]
     pub(crate) fn put(&mut self, packet: Packet) {
-        if self.count < self.room {
-            // SAFETY: the batch's vector has had room for its capacity since it was made, and `room` packets are missing to that,
-            // of which `count` are there.
-            unsafe { self.packets.as_mut_ptr().add(self.before + self.count).write(packet) }
+        if let Some(place) = self.packets.spare_capacity_mut().get_mut(self.count) {
+            place.write(packet);
             self.count += 1;
         }
     }
@@ -183,11 +181,6 @@ impl Drop for Filler<'_> {
         // SAFETY: within the capacity, and `put` and the callers of `add` have written them.
         unsafe { self.packets.set_len(self.before + self.count) }
     }
-}
-
-/// The last frame of a packet, and how many it has.
-fn ends(packet: &Packet) -> (u32, u32) {
-    packet.places().fold((packet.frame(), 0), |(_, count), (frame, ..)| (frame, count + 1))
 }
 
 impl Default for Batch {

@@ -136,7 +136,7 @@ impl Packet {
     /// Moves the start of the data by so many bytes, and sets its length. Both are within the frame.
     #[inline(always)]
     fn set_range(&mut self, start: i64, len: u16) {
-        let low = (self.place & (MORE | (MORE - 1))).wrapping_add_signed(start);
+        let low = (self.place & !(u64::MAX << LEN_SHIFT)).wrapping_add_signed(start);
         self.place = low | u64::from(len) << LEN_SHIFT;
     }
 
@@ -166,6 +166,16 @@ impl Packet {
             next: more,
             memory: self.memory(),
         }
+    }
+
+    /// The frame of the last segment, and how many there are.
+    #[inline]
+    fn ends(&self) -> (u32, u32) {
+        let first = self.frame();
+        if self.is_simple() {
+            return (first, 1);
+        }
+        self.places().fold((first, 0), |(_, count), (frame, ..)| (frame, count + 1))
     }
 
     /// Whether there are no notes of it.
@@ -258,8 +268,8 @@ impl Packet {
         }
         OutOfRoom::check(len, old + self.tailroom())?;
         self.set_range(0, len as u16);
-        if len > old {
-            self[old..].fill(0);
+        if let Some(new) = self.get_mut(old..) {
+            new.fill(0);
         }
         Ok(())
     }
@@ -275,7 +285,7 @@ impl Packet {
 }
 
 /// Frame, offset and length of each segment of a packet.
-#[derive(Debug)]
+#[derive(Clone)]
 pub(crate) struct Places<'a> {
     first: Option<(u32, u16, u16)>,
     next: u32,
@@ -347,13 +357,8 @@ impl BorrowMut<[u8]> for Packet {
 impl Drop for Packet {
     #[inline]
     fn drop(&mut self) {
-        let frame = self.frame();
-        let (last, count) = if self.is_simple() {
-            (frame, 1)
-        } else {
-            self.places().fold((frame, 0), |(_, count), (frame, ..)| (frame, count + 1))
-        };
-        if self.memory().lists().give_back(frame, last, count) {
+        let (last, count) = self.ends();
+        if self.memory().lists().give_back(self.frame(), last, count) {
             // SAFETY: the pool is closed, and these were the last frames that were missing: no other packet is left.
             unsafe { free(self.memory) }
         }

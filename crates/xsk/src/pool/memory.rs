@@ -1,6 +1,5 @@
 //! The frames behind a pool, and who has each of them.
 
-use std::fmt;
 use std::mem::{align_of, size_of};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU16;
@@ -212,7 +211,7 @@ impl Memory {
     /// The address of a place in a frame, as descriptors have it.
     #[inline]
     pub(crate) fn address(&self, frame: u32, offset: u16) -> u64 {
-        u64::from(frame) << self.frame_shift | u64::from(offset)
+        self.view().address(frame, offset)
     }
 
     /// The frame of an address, which may be none of this UMEM, and the place in it.
@@ -305,12 +304,6 @@ impl Memory {
     }
 }
 
-impl fmt::Debug for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").field("frames", &self.frames()).finish_non_exhaustive()
-    }
-}
-
 // SAFETY: the pointer is that of the UMEM's memory, which lives as long as `umem` and is valid on any thread. This type makes
 // no reference to the bytes: packets do, each to the frame that it alone has.
 unsafe impl Send for Memory {}
@@ -328,7 +321,6 @@ pub(crate) unsafe fn free(memory: NonNull<Memory>) {
 }
 
 /// What handles of a pool share. When it goes, the pool is closed; its memory stays for the packets that are left.
-#[derive(Debug)]
 pub(crate) struct Handle {
     memory: NonNull<Memory>,
 }

@@ -10,7 +10,7 @@ use crate::packet::Packet;
 use crate::pool::{Memory, Owner, Pool, View};
 
 /// What is looked at for each descriptor, to be kept in registers over a burst.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Intake<'a> {
     pub(super) view: View<'a>,
     memory: &'a Memory,

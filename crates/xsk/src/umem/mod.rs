@@ -279,15 +279,6 @@ impl fmt::Debug for Umem {
     }
 }
 
-impl fmt::Debug for Inner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inner")
-            .field("layout", &self.layout)
-            .field("memory", &self.memory)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Inner {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // The state is whole at every moment when something may panic.

@@ -100,7 +100,6 @@ impl State {
 }
 
 /// A socket's place in the list of its UMEM's sockets. Dropping it takes the socket out; it must still be open then.
-#[derive(Debug)]
 pub(crate) struct Membership {
     umem: Arc<Inner>,
     id: u64,
