@@ -60,10 +60,10 @@
 //! # Zero copy
 //!
 //! Cards have it on request ([`DeviceConfig::zero_copy`]). These rules are from the source of Linux 6.18 and its Intel drivers,
-//! and the same in every [`Profile`]. Those that `docs/semantics.md` has in section 15 hold on Linux 6.18.15 and 7.3.4 with
-//! virtio_net, in virtual machines (`ci/zero-copy`), but for what it says of single drivers and versions. **Not measured** are
-//! those on packets of several buffers, for which it takes a driver with such packets, on limits of the MTU while a socket is
-//! bound, on page crossings, and on lengths that a device refuses:
+//! and but for one the same in every [`Profile`]. Those that `docs/semantics.md` has in section 15 hold on Linux 6.18.15 and
+//! 7.3.4 with virtio_net, and on 7.3.4 with igb, in virtual machines (`ci/zero-copy`), but for what it says of single drivers
+//! and versions. **Not measured** are those on packets of several buffers, for which it takes a driver with such packets, on
+//! limits of the MTU while a socket is bound, on page crossings, and on lengths that a device refuses:
 //!
 //! * Without `XDP_COPY` and `XDP_ZEROCOPY`, a bind takes it where it can and copies elsewhere. `XDP_ZEROCOPY` is `EOPNOTSUPP`
 //!   on devices without, and with `XDP_USE_SG` on those with one buffer for a packet; `EINVAL` if an MTU and 26 bytes do not
@@ -86,8 +86,9 @@
 //! * sendto, recvfrom and poll wake the driver as the flags say, cached in the kernel; NAPI then completes, transmits,
 //!   receives and takes buffers (`net/xdp/xsk.c:__xsk_sendmsg`, `xsk_poll`; `igb_main.c:igb_poll`).
 //! * One sender's descriptors are taken as a batch that a refused one ends, those of several in turns of 32. A refused
-//!   descriptor, and those of a packet of too many, are taken and never completed, in every profile; Linux 7.3 completes a
-//!   refused one (`net/xdp/xsk.c:xsk_tx_peek_release_desc_batch`, `net/xdp/xsk_queue.h:xskq_cons_read_desc_batch`).
+//!   descriptor, and those of a packet of too many, are taken and never completed. [`Profile::LINUX_7_3`] completes their whole
+//!   packet, but for several senders without `XDP_USE_SG`, and takes nothing else before it has done so
+//!   (`net/xdp/xsk.c:xsk_tx_peek_release_desc_batch`, `net/xdp/xsk_queue.h:xskq_cons_read_desc_batch`).
 //! * The device reads a packet 1 to 20 microseconds later, drawn from the seed; completions come in order, at the next NAPI.
 //! * TX metadata is checked for room and otherwise ignored, as by drivers without `xsk_tx_metadata_ops`.
 //! * A device that goes down, or a program that goes, gives buffers back to the pool and completes what was not sent. After

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use xsk::backend::{Backend, Capabilities, Handle};
 use xsk::config::XdpFlags;
 use xsk_core::abi::{XDP_COPY, XDP_ZEROCOPY};
+use xsk_sim::Profile;
 
 #[cfg(target_os = "linux")]
 pub use cards::CardsWorld;
@@ -42,6 +43,8 @@ pub enum Arm {
     VethNative,
     /// The simulated kernel with two cards that have zero copy.
     SimZeroCopy,
+    /// The same of Linux 7.3.
+    SimZeroCopy7_3,
     /// Linux with two cards that have zero copy.
     Cards,
 }
@@ -58,6 +61,7 @@ impl Arm {
             Self::VethSkb => "Linux veth, SKB",
             Self::VethNative => "Linux veth, native",
             Self::SimZeroCopy => "SimKernel, zero copy",
+            Self::SimZeroCopy7_3 => "SimKernel of Linux 7.3, zero copy",
             Self::Cards => "Linux cards, zero copy",
         }
     }
@@ -69,13 +73,13 @@ impl Arm {
 
     /// Whether it is of zero copy.
     pub fn is_zero_copy(self) -> bool {
-        matches!(self, Self::SimZeroCopy | Self::Cards)
+        matches!(self, Self::SimZeroCopy | Self::SimZeroCopy7_3 | Self::Cards)
     }
 
     fn mode(self) -> XdpFlags {
         match self {
             Self::SimSkb | Self::VethSkb => XdpFlags::XDP_FLAGS_SKB_MODE,
-            Self::SimNative | Self::VethNative | Self::SimZeroCopy | Self::Cards => {
+            Self::SimNative | Self::VethNative | Self::SimZeroCopy | Self::SimZeroCopy7_3 | Self::Cards => {
                 XdpFlags::XDP_FLAGS_DRV_MODE
             }
         }
@@ -89,7 +93,8 @@ impl Arm {
     pub fn run(self, shape: &Shape, body: impl FnOnce(&dyn World) + Send) {
         if !self.is_linux() {
             let world = match self {
-                Self::SimZeroCopy => SimWorld::cards(shape),
+                Self::SimZeroCopy => SimWorld::cards(Profile::default(), shape),
+                Self::SimZeroCopy7_3 => SimWorld::cards(Profile::LINUX_7_3, shape),
                 _ => SimWorld::new(self.mode(), shape),
             };
             body(&world);
@@ -180,7 +185,7 @@ pub const XDP_PASS: u32 = 2;
 pub const XDP_TX: u32 = 3;
 
 /// From here on zero copy completes descriptors that the kernel refuses.
-const COMPLETES_BAD: [u32; 3] = [7, 2, 0];
+pub const COMPLETES_BAD: [u32; 3] = [7, 2, 0];
 
 /// A kernel with a veth pair.
 pub trait World: Debug {
@@ -311,7 +316,12 @@ pub trait World: Debug {
 /// If the kernel does not say.
 #[cfg(target_os = "linux")]
 pub fn running_version() -> [u32; 3] {
-    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+    version(&std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release"))
+}
+
+/// The first three numbers of a text.
+fn version(text: &str) -> [u32; 3] {
+    let text = text.trim_start_matches(|c: char| !c.is_ascii_digit());
     let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
     [(); 3].map(|()| numbers.next().unwrap_or(0))
 }

@@ -11,7 +11,7 @@ use xsk::backend::{Backend, Capabilities, Handle};
 use xsk::config::XdpFlags;
 use xsk_sim::{DeviceConfig, Profile, Qdisc, SimDevice, SimKernel, XdpAction};
 
-use super::{End, Program, Shape, World};
+use super::{End, Program, Shape, World, version};
 use crate::raw::errno;
 
 /// The simulated kernel with a veth pair.
@@ -22,6 +22,7 @@ pub struct SimWorld {
     pub a: SimDevice,
     /// The other.
     pub b: SimDevice,
+    profile: Profile,
     mode: XdpFlags,
     zero_copy: bool,
     lawful: bool,
@@ -66,12 +67,12 @@ impl SimWorld {
         let kernel = SimKernel::with_profile(7, profile);
         let (a, b) = kernel.veth_of("a", a, "b", b).expect("a pair");
         kernel.watch_frames(lawful);
-        Self { kernel, a, b, mode, zero_copy: false, lawful, seen: Arc::default() }
+        Self { kernel, a, b, profile, mode, zero_copy: false, lawful, seen: Arc::default() }
     }
 
     /// A world of two cards with zero copy and a cable between them.
-    pub fn cards(shape: &Shape) -> Self {
-        let kernel = SimKernel::new(7);
+    pub fn cards(profile: Profile, shape: &Shape) -> Self {
+        let kernel = SimKernel::with_profile(7, profile);
         let card = |name, (rx, tx)| {
             let config = DeviceConfig::default().zero_copy(true).mtu(shape.mtu).rx_queues(rx).tx_queues(tx);
             kernel.card(name, &config).expect("a card")
@@ -80,7 +81,7 @@ impl SimWorld {
         a.connect(&b).expect("a cable");
         kernel.watch_frames(shape.lawful);
         let (mode, lawful) = (XdpFlags::XDP_FLAGS_DRV_MODE, shape.lawful);
-        Self { kernel, a, b, mode, zero_copy: true, lawful, seen: Arc::default() }
+        Self { kernel, a, b, profile, mode, zero_copy: true, lawful, seen: Arc::default() }
     }
 
     fn device(&self, end: End) -> &SimDevice {
@@ -109,8 +110,7 @@ impl World for SimWorld {
     }
 
     fn version(&self) -> [u32; 3] {
-        // The default profile's.
-        [6, 18, 44]
+        version(self.profile.name)
     }
 
     fn zero_copy(&self) -> bool {

@@ -7,7 +7,7 @@
 // A program of modules.
 #![allow(unreachable_pub, missing_docs)]
 
-/// Makes two tests of each function of a world.
+/// Makes three tests of each function of a world.
 macro_rules! zero_copy {
     ($($name:ident;)*) => {
         /// The rules of this file.
@@ -17,6 +17,13 @@ macro_rules! zero_copy {
             #[test]
             fn $name() {
                 xsk_tests::world::Arm::SimZeroCopy.run(&crate::kit::shape(), super::$name);
+            }
+        )*}
+
+        mod sim_7_3 {$(
+            #[test]
+            fn $name() {
+                xsk_tests::world::Arm::SimZeroCopy7_3.run(&crate::kit::shape(), super::$name);
             }
         )*}
 

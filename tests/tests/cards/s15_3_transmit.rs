@@ -1,7 +1,7 @@
 //! 15.3: transmitting from the UMEM itself.
 
 use xsk::backend::PollEvents;
-use xsk_core::abi::XDP_SHARED_UMEM;
+use xsk_core::abi::{XDP_PKT_CONTD, XDP_SHARED_UMEM};
 use xsk_core::errno::{EINVAL, ENETDOWN, ENOBUFS, EOPNOTSUPP};
 use xsk_tests::raw::{RawSocket, Setup, errno, frame};
 use xsk_tests::world::{End, World};
@@ -18,10 +18,12 @@ zero_copy! {
     s15_3_5_errors_of_wakeups;
     s15_3_5_without_a_program;
     s15_3_6_a_bad_descriptor_ends_the_batch;
+    s15_3_6_a_bad_descriptor_takes_its_packet_with_it;
     s15_3_7_an_empty_ring_is_not_counted;
     s15_3_8_the_completion_ring_is_the_limit;
     s15_3_9_sharers_have_their_turns;
     s15_3_10_the_ring_is_drained_without_the_pass_of_copy_mode;
+    s15_3_11_several_sockets_pass_over_a_bad_descriptor;
 }
 
 /// Bit 0 of a completed address is kept.
@@ -98,19 +100,53 @@ fn s15_3_6_a_bad_descriptor_ends_the_batch(world: &dyn World) {
     socket.tx().push([desc(0, 60, 0), desc(4096, 0, 0), desc(8192, 60, 0)]);
     assert_eq!(socket.kick(), 0);
     let back: &[u64] = if world.completes_bad() { &[0, 4096, 8192] } else { &[0, 8192] };
+    assert_eq!((drained(world, &socket, 3), socket.statistics().tx_invalid_descs), (back.to_vec(), 1));
+}
+
+/// All that comes back once so many descriptors were taken. A driver that has nothing to complete has to be woken for what
+/// is behind a bad one.
+fn drained(world: &dyn World, socket: &RawSocket, taken: u32) -> Vec<u64> {
     let mut got = Vec::new();
-    assert!(
-        soon(world, || {
-            // A driver that has nothing to complete has to be woken for the rest.
-            let _ = socket.kick();
-            got.extend(socket.completion().pop_all::<u64>());
-            socket.tx().consumer() == 3 && got.len() >= back.len()
-        }),
-        "{got:?}"
-    );
-    world.settle();
-    got.extend(socket.completion().pop_all::<u64>());
-    assert_eq!((&got[..], socket.statistics().tx_invalid_descs), (back, 1));
+    let all = soon(world, || {
+        let _ = socket.kick();
+        got.extend(socket.completion().pop_all::<u64>());
+        socket.tx().consumer() == taken
+    });
+    assert!(all, "{got:?}");
+    for _ in 0..3 {
+        world.settle();
+        got.extend(socket.completion().pop_all::<u64>());
+    }
+    got
+}
+
+/// What is left of its packet is a packet of its own where it is not completed.
+fn s15_3_6_a_bad_descriptor_takes_its_packet_with_it(world: &dyn World) {
+    let socket = open_sender(world, &bound_with(FORCED));
+    let last = frame(60, 4);
+    socket.write(3 * 4096, &last);
+    let more = XDP_PKT_CONTD;
+    socket.tx().push([desc(0, 60, more), desc(4096, 0, more), desc(8192, 60, 0), desc(3 * 4096, 60, 0)]);
+    assert_eq!(socket.kick(), 0);
+    let back = drained(world, &socket, 4);
+    if world.completes_bad() {
+        assert_eq!((back, socket.statistics().tx_invalid_descs), (vec![0, 4096, 8192, 3 * 4096], 1));
+    } else {
+        assert_eq!(back, [8192, 3 * 4096]);
+        assert!(world.receive(End::A).is_some_and(|frame| frame != last));
+    }
+    assert_eq!((world.receive(End::A), world.receive(End::A)), (Some(last), None));
+}
+
+/// Those of a queue that shares it without packets of several buffers: one at a time, and a bad one never comes back.
+fn s15_3_11_several_sockets_pass_over_a_bad_descriptor(world: &dyn World) {
+    let one = open_sender(world, &bound_with(FORCED));
+    let mut two = RawSocket::new(&world.kernel());
+    two.make_rings(&Setup { fill: 0, completion: 0, ..Setup::default() });
+    assert_eq!(two.bind_to(world.index(End::B), 0, XDP_SHARED_UMEM, one.handle.0 as u32), 0);
+    one.tx().push([desc(0, 60, 0), desc(4096, 0, 0), desc(8192, 60, 0)]);
+    assert_eq!(one.kick(), 0);
+    assert_eq!((drained(world, &one, 3), one.statistics().tx_invalid_descs), (vec![0, 8192], 1));
 }
 
 fn s15_3_7_an_empty_ring_is_not_counted(world: &dyn World) {

@@ -82,7 +82,7 @@ impl Kernel {
             Event::Softirqs => {}
             Event::Late(softirq) => self.late_softirq(*softirq),
             Event::Packet { device, skb, inward } => self.late_packet(device, skb, inward),
-            Event::Complete(owner) => self.complete_now(&owner),
+            Event::Complete(owner) => self.complete_late(&owner),
             Event::Device(device, fault) => self.device_fault(device, fault),
             Event::Up(device) if self.devices[device].gone => {}
             Event::Up(device) => self.set_up(device, true),

@@ -3,7 +3,7 @@
 //! A [`Profile`] is a named kernel, and for each behaviour that user space can see and that changed, which one it has. The
 //! default is [`Profile::LINUX_6_18`], the one that is checked against a running kernel. The rows of the others say
 //! themselves how they are known ([`Profile::rows`]); what is between the rows (an old kernel's behaviour that nobody asked
-//! about) is the default's. Zero copy is the same in all of them, and unmeasured: see the crate's documentation.
+//! about) is the default's.
 
 mod rows;
 
@@ -74,6 +74,8 @@ pub struct Profile {
     pub(crate) completion_written_at_reservation: bool,
     pub(crate) has_tx_metadata: bool,
     pub(crate) bad_metadata_completes: bool,
+    /// Zero copy completes what it refuses, and packets of too many descriptors.
+    pub(crate) zero_copy_completes_refused: bool,
     pub(crate) min_tx_metadata: u32,
     pub(crate) launch_time: LaunchTime,
     pub(crate) headroom_reserve: u32,
@@ -119,6 +121,7 @@ impl Profile {
         completion_written_at_reservation: false,
         has_tx_metadata: true,
         bad_metadata_completes: true,
+        zero_copy_completes_refused: false,
         min_tx_metadata: 0,
         launch_time: LaunchTime::Any,
         headroom_reserve: 256 + SHARED_INFO + 128,
@@ -135,6 +138,7 @@ impl Profile {
     pub const LINUX_7_3: Self = Self {
         name: "Linux 7.3.4",
         bad_metadata_completes: false,
+        zero_copy_completes_refused: true,
         min_tx_metadata: 16,
         launch_time: LaunchTime::NeedsRoom,
         map_needs_rx: true,

@@ -176,6 +176,11 @@ static ROWS: &[Definition] = &[
         }
         .to_owned()
     }),
+    row("refused TX descriptor, zero copy", [M, S, A, A, A], |p| {
+        let completes =
+            "ends the batch, completed with its packet, but where sockets share the queue without XDP_USE_SG";
+        either(p.zero_copy_completes_refused, completes, "ends the batch, never completed")
+    }),
     row("tx_ring_empty_descs", [M, V, M, M, A], |_| "each time a pass finds the ring empty".to_owned()),
 ];
 

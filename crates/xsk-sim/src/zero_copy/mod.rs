@@ -5,6 +5,7 @@
 //! `net/xdp/xsk.c`, `net/xdp/xsk_buff_pool.c` and the Intel drivers (`drivers/net/ethernet/intel/igb/igb_xsk.c`); where
 //! drivers differ, one way was chosen. `docs/semantics.md`, 15, has what was measured on emulated cards.
 
+mod batch;
 mod receive;
 mod setup;
 mod transmit;
@@ -45,6 +46,8 @@ pub(crate) struct DriverRings {
     pending: Vec<(Id<Socket>, xdp_desc)>,
     /// Packets that were given to the device, and not completed yet.
     sending: VecDeque<Sending>,
+    /// Descriptors that were taken and refused, to be completed behind all that the device has.
+    refused: Vec<u64>,
     /// Sockets with a TX ring, the newest first.
     senders: Vec<Sender>,
     /// What Linux caches of the flags of the rings.
@@ -86,6 +89,7 @@ impl DriverRings {
             arrived: VecDeque::new(),
             pending: Vec::new(),
             sending: VecDeque::new(),
+            refused: Vec::new(),
             senders: Vec::new(),
             // To transmit it has to be woken the first time (xp_assign_dev).
             needs: Wakeups { rx: false, tx: true },
@@ -100,7 +104,8 @@ impl DriverRings {
     /// Descriptors that were taken from TX rings and not completed.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = u64> + '_ {
         let sending = self.sending.iter().flat_map(|packet| packet.owner.addrs());
-        self.pending.iter().map(|(_, desc)| desc.addr).chain(sending)
+        let refused = self.refused.iter().copied();
+        self.pending.iter().map(|(_, desc)| desc.addr).chain(sending).chain(refused)
     }
 
     /// How many buffers wait for packets, packets for NAPI, and packets for being sent or completed.
@@ -151,6 +156,12 @@ impl Kernel {
     /// One NAPI poll of a zero-copy queue (`igb_main.c:igb_poll`). False if it is none.
     pub(crate) fn zero_copy_poll(&mut self, device: Id<Device>, queue: u32) -> bool {
         let Some(pool) = self.running_pool(device, queue) else { return false };
+        self.poll_rings(pool, device, queue);
+        true
+    }
+
+    #[inline(never)]
+    fn poll_rings(&mut self, pool: Id<Pool>, device: Id<Device>, queue: u32) {
         if let Some(driver) = self.driver(pool) {
             driver.scheduled = false;
             let packets = driver.arrived.len() as u32;
@@ -161,7 +172,7 @@ impl Kernel {
         let mut delivered = std::mem::take(&mut self.delivered);
         self.receive_arrived(pool, &mut delivered);
         if self.crash.is_some() {
-            return true;
+            return;
         }
         for socket in &delivered {
             self.flush(*socket);
@@ -176,7 +187,6 @@ impl Kernel {
             self.schedule_driver(pool);
         }
         self.look_at_rings();
-        true
     }
 
     /// The flags of the rings: receiving wants a wakeup when there were too few buffers, transmitting when no completion is

@@ -104,6 +104,7 @@ impl Kernel {
         for packet in std::mem::take(&mut driver.sending) {
             self.complete_owner(packet.owner);
         }
+        self.complete_refused(id);
     }
 }
 

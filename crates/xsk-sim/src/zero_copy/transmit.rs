@@ -13,10 +13,10 @@ use crate::umem::Umem;
 use super::{RING, Sending};
 
 /// Descriptors of one socket before the others of the queue have their turn (`MAX_PER_SOCKET_BUDGET`).
-const SHARE: u32 = 32;
+pub(super) const SHARE: u32 = 32;
 
 /// Whether the device takes a descriptor: what copy mode takes, in memory that is in one piece for the device.
-fn takes(rules: &Rules, umem: &Umem, desc: &xdp_desc) -> bool {
+pub(super) fn takes(rules: &Rules, umem: &Umem, desc: &xdp_desc) -> bool {
     rules.take(desc) && umem.is_contiguous(umem.tx_position(desc.addr), u64::from(desc.len))
 }
 
@@ -27,11 +27,17 @@ impl Kernel {
         if !self.has_carrier(self.pools[id].device) {
             return;
         }
+        let completes = self.profile.zero_copy_completes_refused;
+        let several = self.umems[self.pools[id].umem].sg;
         let Some(driver) = self.driver(id) else { return };
+        if !driver.refused.is_empty() {
+            return;
+        }
         let given: usize = driver.sending.iter().map(|packet| packet.parts.len()).sum();
         let room = (RING - 1).saturating_sub(given + driver.pending.len()) as u32;
         let taken = match &driver.senders[..] {
             [] => return,
+            senders if completes && (senders.len() == 1 || several) => self.take_batches(id, room),
             [sender] => {
                 let socket = sender.socket;
                 self.take_batch(id, socket, room).into_iter().map(|desc| (socket, desc)).collect()
@@ -43,8 +49,8 @@ impl Kernel {
         self.send_pending(id);
     }
 
-    /// Of the only socket that sends: a batch (`net/xdp/xsk_queue.h:xskq_cons_read_desc_batch`). An invalid descriptor ends
-    /// it, and one frame of its packet is lost for each descriptor that is taken then.
+    /// Of the only socket that sends, before 7.2: a batch (`net/xdp/xsk_queue.h:xskq_cons_read_desc_batch`). An invalid
+    /// descriptor ends it, and one frame of its packet is lost for each descriptor that is taken then.
     fn take_batch(&mut self, id: Id<Pool>, socket: Id<Socket>, room: u32) -> Vec<xdp_desc> {
         let pool = &mut self.pools[id];
         let umem = &self.umems[pool.umem];
@@ -220,6 +226,7 @@ impl Kernel {
         {
             self.complete_owner(packet.owner);
         }
+        self.complete_refused(id);
     }
 
     /// The frames of a packet go back, as the rules say.

@@ -48,7 +48,8 @@ them:
 6.12.107: it completes invalid TX descriptors, and a failed bind leaves no mark.
 
 Linux 7.3 refuses to bind a UMEM with software checksums to a device that wants packets in several pieces; no device here
-does. In zero copy it completes a descriptor that it refuses; its profile does not.
+does. The row of zero copy was asked on emulated cards (`./ci/zero-copy`), of packets of one buffer; the rest of it is from
+source. What drivers do in their own way there is in [Semantics](semantics.md), 15.
 
 "
     .to_owned();

@@ -4,7 +4,7 @@ use std::time::Duration;
 use xsk::backend::{Backend, Handle, RedirectProgram};
 use xsk::config::XdpFlags;
 use xsk_core::abi::{Pod, SOL_XDP, XDP_OPTIONS, XDP_RING_NEED_WAKEUP, XDP_USE_NEED_WAKEUP, XDP_ZEROCOPY};
-use xsk_sim::{DeviceConfig, SimDevice, SimKernel, XdpAction, XdpBuff};
+use xsk_sim::{DeviceConfig, Profile, SimDevice, SimKernel, XdpAction, XdpBuff};
 use xsk_tests::raw::{RawSocket, Ring, Setup};
 
 /// A card with zero copy.
@@ -28,7 +28,11 @@ impl World {
     }
 
     pub fn with(config: &DeviceConfig) -> Self {
-        let kernel = SimKernel::new(11);
+        Self::of(Profile::default(), config)
+    }
+
+    pub fn of(profile: Profile, config: &DeviceConfig) -> Self {
+        let kernel = SimKernel::with_profile(11, profile);
         let card = kernel.card("card", config).unwrap();
         Self { backend: kernel.backend(), kernel, card }
     }

@@ -5,6 +5,7 @@
 mod kit;
 mod laws;
 mod receive;
+mod refused;
 mod setup;
 mod teardown;
 mod transmit;
