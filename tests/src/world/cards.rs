@@ -71,10 +71,14 @@ impl CardsWorld {
         });
     }
 
-    /// Whether an end passes frames.
+    /// Whether an end passes frames: the driver has a link, which is known at once, and the stack knows of it, which takes
+    /// up to a second. A driver without a link takes no descriptors, and does not come back to them (`igb_xmit_zc`).
     fn is_running(&self, end: End) -> bool {
-        let state = fs::read_to_string(format!("/sys/class/net/{}/operstate", self.names[end as usize]));
-        state.is_ok_and(|state| matches!(state.trim(), "up" | "unknown"))
+        let is = |file, values: &[&str]| {
+            let text = fs::read_to_string(format!("/sys/class/net/{}/{file}", self.names[end as usize]));
+            text.is_ok_and(|text| values.contains(&text.trim()))
+        };
+        is("carrier", &["1"]) && is("operstate", &["up", "unknown"])
     }
 }
 

@@ -93,6 +93,34 @@ pub fn open_receiver(world: &dyn World, setup: &Setup, program: Program, fill: &
     socket
 }
 
+/// As [`open_receiver`], of a socket that binds when the program is there already.
+pub fn open_receiver_last(world: &dyn World, setup: &Setup, program: Program, fill: &[u64]) -> RawSocket {
+    let mut socket = RawSocket::prepare(world, setup);
+    socket.fill().push(fill.iter().copied());
+    socket.attach(world, End::B, |map| world.program(program, map));
+    assert_eq!(bind_exactly(world, &socket, setup), 0);
+    world.settle();
+    socket
+}
+
+/// Whether receiving sleeps, without a buffer and without having asked for any: NAPI has not run since the card was set up.
+///
+/// igb runs it when a socket binds, and not when a program comes (`igb_xsk.c:igb_xsk_pool_enable`, `igb_main.c:igb_xdp_setup`).
+/// Before 7.0 it ran the NAPI of transmitting (`igb_xsk_wakeup`), which is another one where [`vectors_are_apart`].
+pub fn sleeps_unasked(world: &dyn World, program_first: bool) -> bool {
+    const RUNS_THE_RIGHT_ONE: [u32; 3] = [7, 0, 0];
+    world.concurrent()
+        && driver(world) == "igb"
+        && (!program_first || vectors_are_apart(world) && world.version() < RUNS_THE_RIGHT_ONE)
+}
+
+/// Whether receiving and transmitting have interrupts, and NAPIs, of their own: igb with half of its queues or fewer
+/// (`igb_main.c:igb_set_flag_queue_pairs`).
+pub fn vectors_are_apart(world: &dyn World) -> bool {
+    let interrupts = std::fs::read_to_string("/proc/interrupts").expect("interrupts");
+    interrupts.contains(&format!("{}-rx-0", world.name(End::B).to_string_lossy()))
+}
+
 /// A sender with a program, without which some drivers do not send.
 pub fn open_sender(world: &dyn World, setup: &Setup) -> RawSocket {
     open_receiver(world, setup, Program::Redirect, &[])

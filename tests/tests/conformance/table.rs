@@ -11,8 +11,8 @@ use xsk_tests::world::Arm;
 
 /// What was seen of the other mode; by hand, as it takes a virtual machine.
 const ZERO_COPY: &str = "\
-In zero-copy mode 24 of them pass on virtio_net of Linux 6.18.15 and 7.3.4, in virtual machines with two emulated cards
-(`./ci/zero-copy`), and on the simulated kernel's cards 28, as Linux 7.3 30 (`cargo test -p xsk-tests --test conformance
+In zero-copy mode 24 of them pass on virtio_net of Linux 6.18.15 and 7.3.4 and on igb of 7.3.4, in virtual machines with two
+emulated cards (`./ci/zero-copy`), and on the simulated kernel's cards 28, as Linux 7.3 30 (`cargo test -p xsk-tests --test conformance
 sim_zero_copy`). The others say why they are skipped: neither virtio_net nor igb takes packets of several buffers there. On two
 cards of your own, wired to each other and used by nothing else, as root:
 

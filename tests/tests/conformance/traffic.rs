@@ -18,8 +18,8 @@ use xsk_tests::world::World;
 pub const SHORT: u32 = 64;
 /// Descriptors that are put on a TX ring at once.
 const BATCH: usize = 64;
-/// Frames under way: fewer than veth has room for.
-const UNDER_WAY: u32 = 192;
+/// Frames under way: fewer than veth, and the rings of cards, have room for.
+pub const UNDER_WAY: u32 = 192;
 /// How long nothing may move.
 const PATIENCE: Duration = Duration::from_secs(3);
 const POLL_TIMEOUT_MS: i32 = 1000;
@@ -187,6 +187,8 @@ pub struct Sender<'a> {
     /// Completions come in the order in which descriptors were put on TX rings.
     in_order: bool,
     under_way: UnderWay,
+    /// Frames under way, at most.
+    pub most: u32,
     /// Transmits by poll instead of sendto.
     pub polls: bool,
 }
@@ -208,6 +210,7 @@ impl<'a> Sender<'a> {
             slot: 0,
             outstanding: VecDeque::new(),
             under_way: under_way.clone(),
+            most: UNDER_WAY,
             polls: false,
         }
     }
@@ -243,7 +246,7 @@ impl<'a> Sender<'a> {
             let parts = item.parts.len();
             let outstanding = self.outstanding.len() + count + parts;
             let under_way = self.under_way.0.load(Ordering::Acquire) + item.frames;
-            if count + parts > BATCH || (outstanding as u32).max(under_way) > UNDER_WAY {
+            if count + parts > BATCH || (outstanding as u32).max(under_way) > self.most {
                 break;
             }
             self.under_way.0.fetch_add(item.frames, Ordering::AcqRel);
