@@ -4,6 +4,7 @@
 mod basics;
 mod budget;
 mod closing;
+mod filling;
 mod halves;
 mod histories;
 mod kit;

@@ -59,17 +59,24 @@ fn busy_polling_sets_the_options_with_their_values() {
 /// The driver gets its turn by a system call whenever nothing is found, and at no other time.
 #[test]
 fn looking_in_vain_costs_a_call_with_busy_polling_alone() {
-    for (policy, calls) in [(Policy::NeedWakeup, 0), (BusyPoll::default().into(), 3)] {
+    for (policy, calls) in [(Policy::NeedWakeup, 0), (BusyPoll::default().into(), 1)] {
         let (kernel, _a, b) = world(1);
         let pool = pool(&kernel, 64);
         let mut port = Port::open(&pool, "a", 0, config().policy(policy)).unwrap();
         let mut batch = Batch::new();
-        assert_eq!(port.recv(&mut batch).unwrap(), 0);
-        assert_eq!(port.forward(|_| Verdict::Drop).unwrap().received, 0);
-        assert_eq!(port.for_each(|_| ()).unwrap(), 0);
-        b.send(&[1; 60]).unwrap();
-        assert_eq!(port.recv(&mut batch).unwrap(), 1);
-        assert_eq!(port.stats().unwrap().rx_wakeups, calls, "{policy:?}");
+        let looks: [fn(&mut Port, &mut Batch) -> usize; 3] = [
+            |port, batch| port.recv(batch).unwrap(),
+            |port, _| port.forward(|_| Verdict::Drop).unwrap().received,
+            |port, _| port.for_each(|_| ()).unwrap(),
+        ];
+        for look in looks {
+            let before = port.stats().unwrap().rx_wakeups;
+            assert_eq!(look(&mut port, &mut batch), 0);
+            assert_eq!(port.stats().unwrap().rx_wakeups - before, calls, "{policy:?}");
+            b.send(&[1; 60]).unwrap();
+            assert_eq!(look(&mut port, &mut batch), 1);
+            assert_eq!(port.stats().unwrap().rx_wakeups - before, calls, "{policy:?}");
+        }
     }
 }
 
@@ -101,6 +108,31 @@ fn waiting_polls_before_it_sleeps() {
     let error = port.wait(Some(Duration::from_secs(1))).unwrap_err();
     assert_eq!(*error.diagnosis(), Diagnosis::InterfaceGone, "{error}");
     drop(down);
+}
+
+/// Having polled, it sleeps for the rest of the time that was asked for.
+#[test]
+fn what_comes_while_it_sleeps_ends_the_wait() {
+    for policy in [Policy::NeedWakeup, BusyPoll::default().into()] {
+        let kernel = SimKernel::new(1);
+        let card = kernel.card("a", &xsk_sim::DeviceConfig::default()).unwrap();
+        let pool = pool(&kernel, 64);
+        let mut port = Port::open(&pool, "a", 0, config().policy(policy)).unwrap();
+        assert!(!port.wait(Some(Duration::from_millis(500))).unwrap());
+        // Also if it is for ever, longer than one poll is.
+        for (after, timeout) in [(20, Some(50)), (400, Some(450)), (700, None), (1, None)] {
+            let start = kernel.now();
+            card.inject_after(Duration::from_millis(after), 0, &[1; 60]).unwrap();
+            assert!(port.wait(timeout.map(Duration::from_millis)).unwrap(), "{policy:?}, after {after} ms");
+            let waited = (kernel.now() - start).as_millis() as u64;
+            assert!((after..after + 20).contains(&waited), "{policy:?}: {waited} ms");
+            assert_eq!(received(&mut port).len(), 1);
+        }
+        let start = kernel.now();
+        assert!(!port.wait(Some(Duration::from_millis(50))).unwrap());
+        let waited = (kernel.now() - start).as_millis();
+        assert!((50..70).contains(&waited), "{policy:?}: {waited} ms");
+    }
 }
 
 #[test]
@@ -161,6 +193,11 @@ fn refused_options_say_why_and_leave_nothing_behind() {
     assert_eq!(error.refused(), Some("SO_PREFER_BUSY_POLL 1"));
     assert_eq!((error.step(), error.interface(), error.queue()), (Step::BusyPoll, Some("a"), Some(0)));
     kernel.set_capabilities(Capabilities::all());
+    // With the capability it is something else that forbids it.
+    let forbidden = kernel.fault(FaultRule::errno(Call::SetSockOpt, xsk_core::errno::EPERM).nth(7));
+    let error = Port::open(&pool, "a", 0, busy.no_program()).unwrap_err();
+    assert_eq!((error.step(), error.diagnosis()), (Step::BusyPoll, &Diagnosis::Unknown), "{error}");
+    drop(forbidden);
     // One after the other.
     for (after, value) in
         [(0, "SO_PREFER_BUSY_POLL 1"), (1, "SO_BUSY_POLL 20"), (2, "SO_BUSY_POLL_BUDGET 64")]
