@@ -3,6 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use xsk::backend::Backend;
 use xsk::error::Diagnosis;
 use xsk::port::{Loss, Mode, PortRx, PortTx, Reason, Verdict};
 use xsk::{Batch, Packet, Pool};
@@ -155,5 +156,19 @@ fn losses_are_counted_and_say_what_helps() {
         (Loss::Violation, "could not be right"),
     ] {
         assert!(loss.to_string().contains(says), "{loss}");
+    }
+}
+
+/// What epoll and its like are given: the descriptor of the socket, where the backend has one.
+#[test]
+fn the_descriptor_is_that_of_the_socket() {
+    let (kernel, _a, _b) = world(1);
+    let port = port(&pool(&kernel, 64), "a");
+    let descriptor = kernel.fd(port.fd().handle());
+    assert!(descriptor.is_some_and(|number| (3..1 << 20).contains(&number)), "{descriptor:?}");
+    assert_eq!((port.poll_fd().map(|fd| fd.as_raw_fd()), Some(port.as_raw_fd())), (descriptor, descriptor));
+    let (rx, tx) = port.split();
+    for fd in [rx.poll_fd(), tx.poll_fd()] {
+        assert_eq!(fd.map(|fd| fd.as_raw_fd()), descriptor);
     }
 }

@@ -3,6 +3,7 @@
 
 mod basics;
 mod budget;
+mod bursts;
 mod closing;
 mod filling;
 mod halves;
