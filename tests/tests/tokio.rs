@@ -13,11 +13,15 @@ use tokio::time::{sleep, timeout};
 use xsk::error::Diagnosis;
 use xsk::port::{AsyncPort, PortError};
 use xsk::{Batch, Pool, PoolConfig, Port, PortConfig};
-use xsk_sim::{DeviceConfig, SimKernel};
+use xsk_sim::{DeviceConfig, SimDevice, SimKernel};
 use xsk_tests::frame;
 use xsk_veth::{Namespace, Tap, VethPair};
 
 const SECOND: Duration = Duration::from_secs(1);
+
+fn config() -> PortConfig {
+    PortConfig::default().tx_ring(16).completion_ring(16)
+}
 
 /// Runs a future with a port, in a network of its own.
 fn with_port<F: Future<Output = ()>>(test: impl FnOnce(AsyncPort, Tap, VethPair) -> F + Send) {
@@ -29,8 +33,7 @@ fn with_port<F: Future<Output = ()>>(test: impl FnOnce(AsyncPort, Tap, VethPair)
     let tap = Tap::open(&ns, pair.a.name()).unwrap();
     ns.run(|| {
         let pool = Pool::new(PoolConfig::default().frames(256)).unwrap();
-        let config = PortConfig::default().tx_ring(16).completion_ring(16);
-        let port = Port::open(&pool, pair.b.name(), 0, config).unwrap();
+        let port = Port::open(&pool, pair.b.name(), 0, config()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async { test(AsyncPort::new(port).unwrap(), tap, pair).await });
     });
@@ -68,7 +71,7 @@ fn the_echo_runs_on_the_simulated_kernel() {
     let (kernel, background) = SimKernel::threaded(1).unwrap();
     let card = kernel.card("a", &DeviceConfig::default()).unwrap();
     let pool = Pool::new_in(kernel.backend(), PoolConfig::default().frames(64)).unwrap();
-    let port = Port::open(&pool, "a", 0, PortConfig::default().tx_ring(16).completion_ring(16)).unwrap();
+    let port = Port::open(&pool, "a", 0, config()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let client = async {
         for i in 0..200_u8 {
@@ -128,5 +131,110 @@ fn a_device_that_goes_away_ends_the_wait() {
         };
         let (waited, ()): (Result<usize, PortError>, ()) = tokio::join!(waits, goes);
         assert_eq!(*waited.unwrap_err().diagnosis(), Diagnosis::InterfaceGone);
+    });
+}
+
+/// Runs a future with a port on a card of the simulated kernel, which goes on by itself.
+fn with_card<F: Future<Output = ()>>(test: impl FnOnce(AsyncPort, SimDevice) -> F) {
+    with_device(|kernel| kernel.card("a", &DeviceConfig::default()).unwrap(), config(), test);
+}
+
+/// On device "a".
+fn with_device<F: Future<Output = ()>>(
+    make: impl FnOnce(&SimKernel) -> SimDevice,
+    config: PortConfig,
+    test: impl FnOnce(AsyncPort, SimDevice) -> F,
+) {
+    let (kernel, background) = SimKernel::threaded(1).unwrap();
+    let device = make(&kernel);
+    let pool = Pool::new_in(kernel.backend(), PoolConfig::default().frames(256)).unwrap();
+    let port = Port::open(&pool, "a", 0, config).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { test(AsyncPort::new(port).unwrap(), device).await });
+    drop(background);
+    kernel.frames().check().unwrap();
+}
+
+fn fill(port: &mut AsyncPort, batch: &mut Batch) {
+    port.get_mut().packets(batch);
+    for (i, packet) in batch.iter_mut().enumerate() {
+        packet.extend_from_slice(&frame(60, i as u8)).unwrap();
+    }
+}
+
+async fn sent(card: &SimDevice, count: usize) -> Vec<u8> {
+    let mut tags = Vec::new();
+    while tags.len() < count {
+        match card.sent() {
+            Some(frame) => tags.push(frame[20]),
+            None => sleep(Duration::from_millis(1)).await,
+        }
+    }
+    tags
+}
+
+#[test]
+fn what_is_there_already_is_not_waited_for() {
+    with_card(|mut port, card| async move {
+        let mut batch = Batch::with_capacity(5);
+        for expected in [3, 2] {
+            (0..3).for_each(|i| card.inject(0, &frame(60, i)).unwrap());
+            assert!(port.get_mut().wait(Some(SECOND)).unwrap());
+            while port.get_mut().stats().unwrap().rx_waiting < 3 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let received = timeout(10 * SECOND, port.recv(&mut batch)).await.expect("at once").unwrap();
+            assert_eq!(received, expected, "as many as there is room for");
+        }
+        // There is no room, so there is nothing to wait for.
+        assert_eq!(timeout(10 * SECOND, port.recv(&mut batch)).await.expect("at once").unwrap(), 0);
+    });
+}
+
+#[test]
+fn sending_to_a_device_that_is_down_ends() {
+    with_card(|mut port, card| async move {
+        let mut batch = Batch::new();
+        fill(&mut port, &mut batch);
+        card.set_up(false);
+        let sends = timeout(10 * SECOND, port.send(&mut batch)).await.expect("in time");
+        assert_eq!(*sends.unwrap_err().diagnosis(), Diagnosis::InterfaceDown);
+        assert_eq!((batch.len(), batch[0][20]), (48, 16), "it begins with what was not sent");
+    });
+}
+
+/// A link that is reset by its driver is down for a moment.
+#[test]
+fn sending_outlasts_a_device_that_is_down_for_a_moment() {
+    with_card(|mut port, card| async move {
+        let mut batch = Batch::new();
+        fill(&mut port, &mut batch);
+        card.set_up(false);
+        let (sends, ()) = tokio::join!(timeout(10 * SECOND, port.send(&mut batch)), async {
+            sleep(Duration::from_millis(50)).await;
+            card.set_up(true);
+        });
+        sends.expect("in time").unwrap();
+        assert_eq!(sent(&card, 64).await, (0..64).collect::<Vec<u8>>());
+    });
+}
+
+/// As long as packets go out it does not sleep, also where the ring stays more than half full, and so is not writable.
+#[test]
+fn sending_goes_on_while_there_is_room() {
+    let veth = |kernel: &SimKernel| kernel.veth("a", "b", &DeviceConfig::default()).unwrap().1;
+    with_device(veth, config().completion_ring(4), |mut port, peer| async move {
+        let mut batch = Batch::new();
+        let all = async {
+            for _ in 0..100 {
+                fill(&mut port, &mut batch);
+                port.send(&mut batch).await.unwrap();
+                while port.get_mut().flush().unwrap() > 0 {}
+                let tags: Vec<u8> = std::iter::from_fn(|| peer.receive()).map(|frame| frame[20]).collect();
+                assert_eq!(tags, (0..64).collect::<Vec<u8>>());
+            }
+        };
+        // 16 seconds, if it slept for 10 ms after each four packets.
+        timeout(8 * SECOND, all).await.expect("in time");
     });
 }

@@ -42,9 +42,12 @@ fn a_batch_takes_one_wakeup_where_the_kernel_can_be_told() {
 #[test]
 fn small_rings_have_the_kernels_budget() {
     let (kernel, _a, _b) = world(1);
-    let pool = pool(&kernel, 256);
+    // After the four rings: nobody is told of a budget.
     for entries in [1, 16, 32] {
+        let pool = pool(&kernel, 256);
+        let fifth = kernel.fault(FaultRule::errno(Call::SetSockOpt, ENOMEM).nth(5));
         Port::open(&pool, "a", 0, config().tx_ring(entries)).unwrap();
+        assert_eq!(fifth.hits(), 0, "{entries}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xsk::backend::{Backend, InterfaceCounters, InterfaceLoss};
+use xsk::backend::{Backend, Handle, InterfaceCounters, InterfaceLoss};
 use xsk::config::XdpFlags;
 use xsk::error::Diagnosis;
 use xsk::port::{Loss, Mode, Obstacle};
@@ -119,6 +119,28 @@ fn no_program_or_another_one() {
     let nameless = kernel.fault(FaultRule::errno(Call::ProgramName, xsk_core::errno::EPERM));
     assert!(matches!(port.obstacles().unwrap()[..], [Obstacle::OtherProgram { name: None, .. }]));
     drop(nameless);
+}
+
+/// Somebody put another program in the place of this crate's, through its link.
+#[test]
+fn another_program_through_the_same_link() {
+    let (kernel, a, _b) = world(1);
+    let port = Port::open(&pool(&kernel, 64), "a", 0, config()).unwrap();
+    let ours = a.info().program;
+    assert_eq!(port.obstacles().unwrap(), []);
+    let other = kernel.program("other", false, |_| XdpAction::Pass);
+    let socket = port.fd().handle().0;
+    // The simulated kernel counts its handles up; the link is somewhere near.
+    let links =
+        (socket - 20..socket + 20).filter(|number| kernel.link_update(Handle(*number), other).is_ok());
+    assert_eq!(links.count(), 1);
+    assert_ne!(a.info().program, ours);
+    let obstacles = port.obstacles().unwrap();
+    let [Obstacle::OtherProgram { program, name: Some(name) }] = &obstacles[..] else {
+        panic!("{obstacles:?}")
+    };
+    assert_eq!((Some(*program), name.as_str()), (a.info().program, "other"));
+    assert!(obstacles[0].to_string().contains("`other`"));
 }
 
 /// What the program leads to a socket of another queue the kernel drops.

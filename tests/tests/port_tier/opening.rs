@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use xsk::backend::XdpMode;
 use xsk::config::{Attach, XdpFlags};
 use xsk::error::{Diagnosis, Step};
-use xsk::port::{Mode, PortError};
-use xsk::{Batch, Port, PortConfig};
+use xsk::port::{Mode, PortError, PortTx};
+use xsk::{Batch, Pool, PoolConfig, Port, PortConfig};
+use xsk_core::errno::{EMFILE, EOPNOTSUPP};
+use xsk_sim::fault::{Call, FaultRule};
 use xsk_sim::{DeviceConfig, SimKernel};
 
 use crate::kit::{check_frames, config, pool, world};
@@ -46,10 +49,16 @@ fn what_leads_packets_to_the_port() {
     // The simulated kernel has no dispatcher.
     let error = open(&kernel, config().attach(Attach::Dispatcher)).unwrap_err();
     assert_eq!(*error.diagnosis(), Diagnosis::NoFeature("libxdp"), "{error}");
-    let mut port = open(&kernel, config().xdp_flags(XdpFlags::XDP_FLAGS_SKB_MODE)).unwrap();
-    let mut other = Batch::new();
-    b.send(&[2; 60]).unwrap();
-    assert_eq!(port.recv(&mut other).unwrap(), 1);
+    for (flags, mode) in [
+        (XdpFlags::XDP_FLAGS_SKB_MODE, XdpMode::Skb),
+        (XdpFlags::XDP_FLAGS_DRV_MODE, XdpMode::Native),
+        (XdpFlags::empty(), XdpMode::Native),
+    ] {
+        let mut port = open(&kernel, config().xdp_flags(flags)).unwrap();
+        assert_eq!(a.info().program.map(|program| program.mode), Some(mode), "{flags:?}");
+        b.send(&[2; 60]).unwrap();
+        assert_eq!(port.recv(&mut Batch::new()).unwrap(), 1);
+    }
 }
 
 #[test]
@@ -64,4 +73,32 @@ fn opening_waits_for_a_queue_as_long_as_it_is_told() {
     }
     let error = open(&kernel, config().busy_timeout(Duration::ZERO)).unwrap_err();
     assert_eq!(*error.diagnosis(), Diagnosis::QueueBusy { waited_ms: 0 });
+}
+
+/// A pool has 1024 ports at most: an interface with more queues is refused before anything is opened.
+#[test]
+fn as_many_queues_as_a_pool_has_ports() {
+    let kernel = SimKernel::new(1);
+    let card = kernel.card("a", &DeviceConfig::default().queues(1025)).unwrap();
+    let pool = pool(&kernel, 64);
+    let small = PortConfig::default().tx_ring(1).completion_ring(1).fill_ring(1).mode(Mode::Copy);
+    let sockets = kernel.fault(FaultRule::errno(Call::Socket, EMFILE));
+    let error = PortTx::open_all(&pool, "a", small).unwrap_err();
+    assert_eq!(*error.diagnosis(), Diagnosis::TooManyPorts { max: 1024 }, "{error}");
+    assert_eq!((error.interface(), error.queue(), sockets.hits()), (Some("a"), None, 0));
+    drop(sockets);
+    card.set_queues(1024, 1024).unwrap();
+    assert_eq!(PortTx::open_all(&pool, "a", small).unwrap().len(), 1024);
+}
+
+/// Packets of such a pool can ask for nothing, so nobody is asked what the driver could do for them.
+#[test]
+fn what_a_driver_can_do_for_packets_is_asked_where_they_can_ask_for_it() {
+    let (kernel, ..) = world(1);
+    let asked = kernel.fault(FaultRule::errno(Call::TxOffloads, EOPNOTSUPP));
+    open(&kernel, config()).unwrap();
+    assert_eq!(asked.hits(), 0);
+    let pool = Pool::new_in(kernel.backend(), PoolConfig::default().frames(64).tx_metadata(true)).unwrap();
+    Port::open(&pool, "a", 0, config()).unwrap();
+    assert_eq!(asked.hits(), 1);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use xsk::backend::Backend;
 use xsk::error::Diagnosis;
-use xsk::port::{Mode, Policy, Verdict};
+use xsk::port::{Mode, Policy, PortTx, Verdict};
 use xsk::{Batch, Pool, PoolConfig, Port, PortConfig};
 use xsk_sim::fault::FaultRule;
 use xsk_sim::{DeviceConfig, SimDevice, SimKernel};
@@ -192,6 +192,21 @@ fn opening_waits_for_frames() {
     let error = Port::open(&pool, "one", 0, config()).unwrap_err();
     assert_eq!((held.len(), error.diagnosis()), (16, &Diagnosis::NoFrames), "{error}");
     assert!(kernel.now() - start < Duration::from_millis(1));
+}
+
+/// To send in copy mode no frames are needed, so none are waited for.
+#[test]
+fn opening_waits_for_no_frames_that_it_does_not_need() {
+    let (kernel, _cards) = cards(2);
+    let pool = Pool::new_in(kernel.backend(), PoolConfig::default().frames(16)).unwrap();
+    drop(Port::open(&pool, "one", 0, config().fill_level(16)).unwrap());
+    assert_eq!((pool.quarantined(), free_frames(&pool)), (16, 0));
+    let late = kernel.fault(FaultRule::delay_napi(Duration::from_secs(1)..Duration::from_secs(2)));
+    let start = kernel.now();
+    let tx = PortTx::open(&pool, "two", 0, config().fill_level(0)).unwrap();
+    assert!(kernel.now() - start < Duration::from_millis(1), "{:?}", kernel.now() - start);
+    assert_eq!(pool.quarantined(), 16, "they are still the card's");
+    drop((tx, late));
 }
 
 #[test]
