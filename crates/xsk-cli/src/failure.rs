@@ -57,6 +57,11 @@ impl Failure {
         Self::told(Kind::Running, error.to_string())
     }
 
+    /// As [`running`](Self::running), of a port.
+    pub(crate) fn of_running(error: &Error) -> Self {
+        Self::told(Kind::Running, sentence(error))
+    }
+
     /// As [`running`](Self::running), in words of our own.
     pub(crate) fn running_text(text: impl Into<String>) -> Self {
         Self::told(Kind::Running, text)
@@ -87,18 +92,7 @@ impl Failure {
             QueueBusy { .. } | ProgramAttached { .. } | OtherMode { .. } => Kind::InUse,
             _ => Kind::CannotRun,
         };
-        let hint = match error.diagnosis() {
-            Diagnosis::NoZeroCopy { .. } => "; here: leave --zero-copy out",
-            Diagnosis::NoNativeXdp { .. } => "; here: --skb, or leave --native out",
-            Diagnosis::MtuTooLargeForProgram { .. } => "; here: --multi-buffer or --skb",
-            Diagnosis::FrameTooSmall { .. } => "; here: --frame-size 4096, --multi-buffer or --copy",
-            QueueBusy { .. } | ProgramAttached { .. } => "; here: end the other program",
-            Diagnosis::TooManyPorts { .. } => "; here: name one queue, as in IF:0",
-            Diagnosis::HugePages { .. } => "; or leave --huge-pages out",
-            _ if error.step() == Step::BusyPoll => "; or leave --busy-poll out",
-            _ => "",
-        };
-        Self::told(kind, format!("{error}{hint}"))
+        Self::told(kind, sentence(error))
     }
 
     pub(crate) fn exit_code(&self) -> u8 {
@@ -118,10 +112,83 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What the library says, in the words of this tool: its options instead of the library's names.
+fn sentence(error: &Error) -> String {
+    let words = words(error.diagnosis()).unwrap_or_else(|| error.diagnosis().to_string());
+    let or_without = match error.diagnosis() {
+        _ if error.step() == Step::BusyPoll => "; or leave --busy-poll out",
+        Diagnosis::HugePages { .. } => "; or leave --huge-pages out",
+        Diagnosis::MemoryLimit { .. } | Diagnosis::OutOfMemory => "; or use fewer --frames",
+        _ => "",
+    };
+    error.in_words(&(words + or_without))
+}
+
+/// Of what the library says in words that are not those of this tool.
+fn words(diagnosis: &Diagnosis) -> Option<String> {
+    let of = |driver: &Option<String>| driver.as_ref().map_or_else(String::new, |name| format!(" {name}"));
+    Some(match diagnosis {
+        Diagnosis::QueueBusy { waited_ms } => format!(
+            "the queue is in use (waited {waited_ms} ms for it): end the program that has an AF_XDP socket on it; or if it has \
+             ended a moment ago, try again, as packets may be in flight still"
+        ),
+        Diagnosis::ProgramAttached { program, name } => format!(
+            "an XDP program is attached already (id {}, {name}, {} mode): end the program that attached it, or if that is gone \
+             use `ip link set dev <interface> xdp off`",
+            program.id, program.mode
+        ),
+        Diagnosis::OtherMode { attached } => {
+            format!(
+                "the XDP program is attached in {attached} mode already: ask for that mode (--skb, --native), or for none"
+            )
+        }
+        Diagnosis::NoZeroCopy { driver } => {
+            format!("the driver{} has no zero copy here: leave --zero-copy out", of(driver))
+        }
+        Diagnosis::NoNativeXdp { driver } => {
+            format!("the driver{} has no native XDP: use --skb instead of --native", of(driver))
+        }
+        Diagnosis::TooFewQueues { driver } => format!(
+            "the driver{} has too few queues for native XDP (a veth needs as many receive queues as its peer has transmit queues): \
+             change them with `ethtool -L`, or use --skb",
+            of(driver)
+        ),
+        Diagnosis::AttachRefused { driver } => format!(
+            "the driver{} does not take the program in this mode (try --skb), or the kernel is older than 5.9, which xsk needs",
+            of(driver)
+        ),
+        Diagnosis::InterfaceGone => {
+            "the interface is gone (deleted, or moved to another network namespace)".to_owned()
+        }
+        Diagnosis::FrameTooSmall { mtu, room } => format!(
+            "a packet of the interface's MTU {mtu} does not fit: a frame has room for {room} bytes with the Ethernet header; \
+             lower the MTU, or use --frame-size 4096, --multi-buffer or --copy"
+        ),
+        Diagnosis::MtuTooLargeForProgram { mtu } => format!(
+            "the driver does not attach a program for packets of one frame at MTU {mtu} (or, on veth, at the peer's MTU): lower \
+             it, or use --multi-buffer or --skb"
+        ),
+        Diagnosis::KernelTooOld { feature: "XDP_USE_SG", since } => {
+            format!("the kernel is too old for --multi-buffer, which needs Linux {since}")
+        }
+        Diagnosis::KernelTooOld { feature: feature @ "one UMEM on several queues or interfaces", since } => {
+            format!(
+                "the kernel is too old for {feature}, which needs Linux {since}: name one queue, as in IF:0"
+            )
+        }
+        Diagnosis::NoFrames => "there is no free frame to receive into: use more --frames".to_owned(),
+        Diagnosis::TooManyPorts { max } => {
+            format!("xsk takes at most {max} queues at a time: name one queue, as in IF:0")
+        }
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use xsk::backend::{AttachedProgram, PageSize, XdpMode};
     use xsk::{Pool, PoolConfig, Port, PortConfig};
-    use xsk_sim::{DeviceConfig, SimKernel};
+    use xsk_sim::{DeviceConfig, Profile, SimKernel};
 
     use super::*;
 
@@ -133,6 +200,74 @@ mod tests {
         let error = Port::open_all(&pool, "wide", PortConfig::default()).unwrap_err();
         let failure = Failure::of(&error);
         assert_eq!(failure.exit_code(), 3);
-        assert!(failure.to_string().ends_with("; here: name one queue, as in IF:0"), "{failure}");
+        assert!(failure.to_string().ends_with(": name one queue, as in IF:0"), "{failure}");
+    }
+
+    #[test]
+    fn what_an_old_kernel_lacks_is_named_by_its_option() {
+        let kernel = SimKernel::with_profile(0, Profile::LINUX_6_1);
+        kernel.card("old", &DeviceConfig::default()).unwrap();
+        let pool = Pool::new_in(kernel.backend(), PoolConfig::default()).unwrap();
+        let error = Port::open(&pool, "old", 0, PortConfig::default().multi_buffer(true)).unwrap_err();
+        let text = Failure::of(&error).to_string();
+        assert!(text.contains("the kernel is too old for --multi-buffer, which needs Linux 6.6"), "{text}");
+    }
+
+    /// What the tool can meet, of what there is to say.
+    fn diagnoses() -> Vec<Diagnosis> {
+        use Diagnosis::*;
+        let driver = || Some("veth".to_owned());
+        let program = AttachedProgram { id: 7, mode: XdpMode::Native };
+        vec![
+            InterfaceName(0),
+            NoInterface,
+            QueueOutOfRange { queues: 2 },
+            QueueBusy { waited_ms: 1 },
+            ProgramAttached { program, name: "`p`".to_owned() },
+            OtherMode { attached: XdpMode::Skb },
+            MissingCapability("CAP_BPF"),
+            MemoryLimit { limit: None, needed: 1 },
+            Forbidden,
+            FileLimit,
+            NoProc,
+            HugePages { size: PageSize::Huge2M, needed: 1, pages: None },
+            NoZeroCopy { driver: driver() },
+            NoNativeXdp { driver: driver() },
+            TooFewQueues { driver: driver() },
+            AttachRefused { driver: driver() },
+            InterfaceDown,
+            InterfaceGone,
+            FrameTooSmall { mtu: 1500, room: 100 },
+            MtuTooLargeForProgram { mtu: 9000 },
+            KernelTooOld { feature: "XDP_USE_SG", since: "6.6" },
+            KernelTooOld { feature: "one UMEM on several queues or interfaces", since: "5.10" },
+            NoAfXdp,
+            FrameSize { max: 4096 },
+            OutOfMemory,
+            NoFrames,
+            TooManyPorts { max: 1024 },
+            Unknown,
+        ]
+    }
+
+    #[test]
+    fn nothing_is_said_in_names_of_the_library() {
+        for diagnosis in diagnoses() {
+            let text = words(&diagnosis).unwrap_or_else(|| diagnosis.to_string());
+            for name in [
+                "busy_timeout",
+                "INHIBIT",
+                "XDP_FLAGS",
+                "XDP_USE",
+                "XDP_COPY",
+                "XDP_ZEROCOPY",
+                "pool",
+                "libxdp",
+                "bind with",
+                "open a",
+            ] {
+                assert!(!text.contains(name), "{name}: {text}");
+            }
+        }
     }
 }

@@ -122,7 +122,8 @@ fn what_is_in_use_is_told_apart() {
     }
     let (ns, _pair) = pair(1);
     let holder = start(&ns, &["drop", "a", "--skb"]).ready();
-    run(&ns, &["drop", "a", "--skb"]).failed(4, &["a queue 0", "in use", "here: end the other program"]);
+    run(&ns, &["drop", "a", "--skb"])
+        .failed(4, &["a queue 0", "in use", "end the program that has an AF_XDP socket on it"]);
     assert_eq!(holder.end().code, 0);
     assert_eq!(run(&ns, &["drop", "a", "--skb", "--duration", "10ms"]).code, 0, "it is free again");
 }

@@ -24,7 +24,7 @@ use crate::port::{BusyPollAdvice, Violation};
 
 /// What went wrong: where, with what value, and why.
 #[derive(Debug, ThisError)]
-#[error("{}", self.sentence())]
+#[error("{}", self.in_words(&self.diagnosis.to_string()))]
 pub struct Error {
     step: Step,
     interface: Option<String>,
@@ -406,7 +406,9 @@ impl Error {
         error.get_ref()?.downcast_ref()
     }
 
-    fn sentence(&self) -> String {
+    /// The whole sentence, with other words for why it failed and what to do: of a program that has names of its own for what
+    /// the [`Diagnosis`] calls by those of this crate.
+    pub fn in_words(&self, diagnosis: &str) -> String {
         let mut text = self.step.to_string();
         match (&self.interface, self.queue) {
             // The step says what the name is of.
@@ -419,7 +421,6 @@ impl Error {
         if let Some(value) = &self.value {
             text += &format!(" with {value}");
         }
-        let diagnosis = self.diagnosis.to_string();
         // Commands in it are to be copied.
         let name = self.interface.as_deref().unwrap_or(INTERFACE);
         text += &format!(": {}", diagnosis.replace(INTERFACE, name));

@@ -340,7 +340,7 @@ impl Datapath {
                 Ok(()) => break,
             }
         }
-        Failure::running(&error)
+        Failure::of_running(&error)
     }
 
     /// Waits until everything was sent, at most for `limit`.
