@@ -272,6 +272,45 @@ fn views_of_a_frame_are_its_bytes() {
 }
 
 #[test]
+fn queues_say_what_waits_and_what_is_free() {
+    let toy = Toy::new(false);
+    let (umem, descs) = umem(&toy);
+    let mut port = port(&umem, "toy0", 0);
+    let (fill, comp) = port.rings.as_mut().unwrap();
+    let kernel = peers(&toy, 1);
+    let received = |addr| xdp_desc { addr, len: 60, options: 0 };
+    assert_eq!((port.rx.nb_avail(9), port.rx.nb_avail_exact()), (0, 0));
+    assert_eq!((comp.nb_avail(9), comp.nb_avail_exact()), (0, 0));
+    (0..2).for_each(|i| kernel.rx.push(received(4096 * i)));
+    (0..3).for_each(|i| kernel.comp.push(4096_u64 * i));
+    assert_eq!((port.rx.nb_avail(1), port.rx.nb_avail(9)), (1, 2));
+    assert_eq!((comp.nb_avail(2), comp.nb_avail(9)), (2, 3));
+    // Known of some, so that the ring is not looked at, but by those that look in any case.
+    kernel.rx.push(received(0));
+    kernel.comp.push(0_u64);
+    assert_eq!((port.rx.nb_avail(9), port.rx.nb_avail_exact()), (2, 3));
+    assert_eq!((comp.nb_avail(9), comp.nb_avail_exact()), (3, 4));
+
+    assert_eq!((fill.nb_free(SIZE), fill.nb_free_exact()), (SIZE, SIZE));
+    assert_eq!((port.tx.nb_free(SIZE), port.tx.nb_free_exact()), (SIZE, SIZE));
+    // SAFETY: each frame is in one place; this test is the kernel, too.
+    assert_eq!(unsafe { (fill.produce(&descs[..3]), port.tx.produce(&descs[4..6])) }, (3, 2));
+    assert_eq!((fill.nb_free(1), fill.nb_free_exact()), (SIZE - 3, SIZE - 3));
+    assert_eq!((port.tx.nb_free(1), port.tx.nb_free_exact()), (SIZE - 2, SIZE - 2));
+    assert!(kernel.fill.pop::<u64>().is_some() && kernel.tx.pop::<xdp_desc>().is_some());
+    assert_eq!((fill.nb_free(1), port.tx.nb_free(1)), (SIZE - 3, SIZE - 2));
+    assert_eq!((fill.nb_free(SIZE), port.tx.nb_free(SIZE)), (SIZE - 2, SIZE - 1));
+    assert_eq!((fill.nb_free_exact(), port.tx.nb_free_exact()), (SIZE - 2, SIZE - 1));
+
+    for asks in [false, true, false] {
+        let flags = if asks { XDP_RING_NEED_WAKEUP } else { 0 };
+        kernel.fill.set_flags(flags);
+        kernel.tx.set_flags(flags);
+        assert_eq!((fill.needs_wakeup(), port.tx.needs_wakeup()), (asks, asks));
+    }
+}
+
+#[test]
 fn debug_output_says_what_it_is_of() {
     let toy = Toy::new(false);
     let (umem, _) = umem(&toy);
@@ -280,6 +319,8 @@ fn debug_output_says_what_it_is_of() {
     let port = port(&umem, "toy0", 0);
     let of = |name: &str| format!("{name} {{ interface: \"toy0\", queue: 0, entries: {SIZE}, .. }}");
     assert_eq!((format!("{:?}", port.rx), format!("{:?}", port.tx)), (of("RxQueue"), of("TxQueue")));
+    let id = port.rx.fd().handle().0;
+    assert_eq!(format!("{:?}", port.rx.fd()), format!("Fd {{ id: {id} }}"));
     assert_eq!(format!("{:?}", port.rings), format!("Some(({}, {}))", of("FillQueue"), of("CompQueue")));
     let config = umem.config();
     assert_eq!((config.flags(), config.tx_metadata_len()), (UmemFlags::empty(), 0));

@@ -6,6 +6,7 @@ mod closing;
 mod ledger;
 mod odd_answers;
 mod ports;
+mod programs;
 mod running;
 mod sockets;
 

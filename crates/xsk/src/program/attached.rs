@@ -1,7 +1,6 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::fmt;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,7 +14,6 @@ use crate::error::{Diagnosis, Error, Step, errno};
 /// this lock, so that a new socket never meets a program that is half gone.
 static PROGRAMS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
-#[derive(Debug)]
 struct Entry {
     namespace: NamespaceId,
     ifindex: u32,
@@ -36,7 +34,6 @@ struct Attached {
     hold: Hold,
 }
 
-#[derive(Debug)]
 struct State {
     /// The attached program, where the kernel tells it. Through a dispatcher it is anybody's.
     id: Option<u32>,
@@ -51,14 +48,8 @@ enum Hold {
     Other(AssertUnwindSafe<Box<dyn Any + Send + Sync>>),
 }
 
-impl fmt::Debug for Attached {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attached").field("map", &self.map).field("modes", &self.modes).finish_non_exhaustive()
-    }
-}
-
 /// A share in an attached program. The last one to go detaches it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct ProgramRef(Option<Arc<Attached>>);
 
 impl Drop for ProgramRef {
@@ -70,7 +61,6 @@ impl Drop for ProgramRef {
 }
 
 /// A socket's place in the map. Dropping it takes the socket out; the socket must still be open then.
-#[derive(Debug)]
 pub(crate) struct MapSlot {
     program: ProgramRef,
     queue: u32,
@@ -103,7 +93,6 @@ pub(crate) fn acquire(
         Attach::Link => Attached::by_link(backend, interface, flags.modes(), frags)?,
         Attach::Dispatcher => Attached::by_dispatcher(backend, interface, flags.modes())?,
     });
-    programs.retain(|entry| entry.program.strong_count() > 0);
     programs.push(Entry { namespace, ifindex: interface.index, program: Arc::downgrade(&program) });
     Ok(ProgramRef(Some(program)))
 }
@@ -230,7 +219,7 @@ impl Drop for MapSlot {
         let was_last = sockets.last() == Some(&self.socket);
         sockets.retain(|socket| *socket != self.socket);
         let (backend, map) = (attached.map.backend(), attached.map.get());
-        if !was_last && !sockets.is_empty() {
+        if !was_last {
             return;
         }
         // A socket that lost its device takes no packets: put into the map it would keep them from the stack, and crash
