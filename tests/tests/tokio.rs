@@ -40,6 +40,13 @@ fn with_port<F: Future<Output = ()>>(test: impl FnOnce(AsyncPort, Tap, VethPair)
 }
 
 #[test]
+fn debug_output_is_that_of_the_port() {
+    with_port(|port, _tap, _pair| async move {
+        assert_eq!(format!("{port:?}"), format!("AsyncPort({:?})", port.get_ref()));
+    });
+}
+
+#[test]
 fn packets_are_awaited() {
     with_port(|port, tap, _pair| async move {
         let echo = async_echo::echo(port);

@@ -27,7 +27,8 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// A tap for frames of EtherType [`ETHERTYPE_TEST`].
+    /// A tap that receives frames of EtherType [`ETHERTYPE_TEST`] and no others; it sends any. For programs that look for IP or
+    /// the like there is [`open_for`](Self::open_for).
     ///
     /// # Errors
     /// ENODEV when there is no such interface; EPERM without CAP_NET_RAW.

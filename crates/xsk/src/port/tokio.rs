@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
@@ -17,7 +18,6 @@ use crate::queue::Fd;
 /// Everything else of the port is behind [`get_mut`](Self::get_mut).
 ///
 /// Both methods may be cancelled: a future that is dropped has moved no packets that are not in the batch, or on their way.
-#[derive(Debug)]
 pub struct AsyncPort {
     // First, so that tokio lets go of the descriptor before the port closes it.
     source: AsyncFd<Source>,
@@ -25,7 +25,6 @@ pub struct AsyncPort {
 }
 
 /// The port's socket, which this keeps open as well, and its descriptor.
-#[derive(Debug)]
 struct Source {
     _socket: Fd,
     descriptor: RawFd,
@@ -132,6 +131,12 @@ impl AsyncPort {
         let Self { source, port } = self;
         drop(source);
         port
+    }
+}
+
+impl fmt::Debug for AsyncPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AsyncPort").field(&self.port).finish()
     }
 }
 
