@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use support::heap_ring::HeapRing;
 use xsk_core::abi::xdp_desc;
-use xsk_core::ring::{Consumer, Producer};
+use xsk_core::ring::{Consumer, Pass, Producer};
 
 const CAPACITY: u32 = 8;
 
@@ -99,28 +99,99 @@ fn slots_are_filled_in_order_and_published_at_once() {
     }
 }
 
+/// Both halves of two rings, with entries in the one.
+fn pair(from: u32, waiting: u32, to: u32) -> (HeapRing, HeapRing) {
+    (ring(from, waiting), ring(to, 0))
+}
+
+#[test]
+fn all_that_there_is_at_this_moment() {
+    let (source, target) = pair(6, 2, 7);
+    // SAFETY: the only consumer of the ring.
+    let mut consumer = unsafe { Consumer::new(source.mapped()) };
+    // SAFETY: the only producer of the ring.
+    let mut producer = unsafe { Producer::new(target.mapped()) };
+    assert_eq!((consumer.available(2), producer.free(8)), (Ok(2), Ok(8)));
+    source.set_producer(6 + 5);
+    let entries = consumer.entries_now().unwrap();
+    assert_eq!((entries.wanted(), entries.len(), entries.taken()), (5, 2, 0));
+    drop(entries);
+    let slots = producer.slots_now(3).unwrap();
+    assert_eq!((slots.wanted(), slots.room(), slots.written()), (5, 1, 0));
+    drop(slots);
+    assert_eq!(producer.slots_now(9).unwrap().wanted(), 0);
+    source.set_producer(6 + CAPACITY + 1);
+    assert_eq!(consumer.entries_now().unwrap_err().own, 6);
+    target.set_consumer(8);
+    assert_eq!(producer.slots_now(0).unwrap_err().own, 7);
+}
+
 #[test]
 fn entries_move_from_ring_to_ring() {
-    for (from, to) in [(0, 0), (6, 3), (3, 6)] {
-        let (source, target) = (ring(from, 7), ring(to, 0));
-        // SAFETY: the only consumer of the ring.
-        let mut consumer = unsafe { Consumer::new(source.mapped()) };
-        // SAFETY: the only producer of the ring.
-        let mut producer = unsafe { Producer::new(target.mapped()) };
-        let mut moved = 0;
-        while moved < 4 {
-            let (mut entries, mut slots) = (consumer.entries(7).unwrap(), producer.slots(7, 0).unwrap());
-            // The fifth does not pass.
-            entries.move_to(&mut slots, |entry| (entry < u64::from(from) + 4).then_some(entry + 100));
-            assert_eq!(entries.taken(), slots.written());
-            moved += entries.taken();
+    for (from, to, waiting) in
+        [(0, 0), (6, 3), (3, 6)].map(|(from, to)| (0..=8).map(move |n| (from, to, n))).into_iter().flatten()
+    {
+        // The one at `stop` does not pass.
+        for stop in 0..=waiting {
+            let (source, target) = pair(from, waiting, to);
+            // SAFETY: the only consumer of the ring.
+            let mut consumer = unsafe { Consumer::new(source.mapped()) };
+            // SAFETY: the only producer of the ring.
+            let mut producer = unsafe { Producer::new(target.mapped()) };
+            let mut moved = 0;
+            while moved < stop {
+                let (mut entries, mut slots) =
+                    (consumer.entries_now().unwrap(), producer.slots_now(0).unwrap());
+                let count = (entries.len() as u32).min(slots.room()).min(stop - moved);
+                entries.move_to(&mut slots, |entry| entry as u32 != from + stop);
+                assert_eq!((entries.taken(), slots.written()), (count, count));
+                moved += count;
+            }
+            assert_eq!((source.consumer(), target.producer()), (from + stop, to + stop));
+            let entries: Vec<_> = (0..stop).map(|i| target.entry(to + i)).collect();
+            assert_eq!(entries, (0..stop).map(|i| u64::from(from + i)).collect::<Vec<_>>());
+            source.check_canaries();
+            target.check_canaries();
         }
-        assert_eq!((source.consumer(), target.producer()), (from + 4, to + 4));
-        assert_eq!(consumer.entries(1).unwrap().next(), Some(u64::from(from) + 4));
-        let entries: Vec<_> = (0..4).map(|i| target.entry(to + i)).collect();
-        assert_eq!(entries, (0..4).map(|i| u64::from(from) + 100 + i).collect::<Vec<_>>());
-        source.check_canaries();
-        target.check_canaries();
+    }
+}
+
+#[test]
+fn entries_pass_from_ring_to_ring() {
+    for (from, to) in [(0, 0), (6, 3), (3, 6)] {
+        for (last, is_taken) in [(5, true), (5, false), (6, true), (7, false)] {
+            let (source, target) = pair(from, 7, to);
+            // SAFETY: the only consumer of the ring.
+            let mut consumer = unsafe { Consumer::new(source.mapped()) };
+            // SAFETY: the only producer of the ring.
+            let mut producer = unsafe { Producer::new(target.mapped()) };
+            let mut seen = 0;
+            let mut each = |entry: u64| {
+                assert_eq!(entry, u64::from(from + seen));
+                seen += 1;
+                match (seen - 1, is_taken) {
+                    (this, true) if this == last => Pass::OutAndEnd,
+                    (this, false) if this == last => Pass::End,
+                    (1 | 2, _) => Pass::Out,
+                    (4, _) => Pass::OnAs(99),
+                    _ => Pass::On,
+                }
+            };
+            loop {
+                let (mut entries, mut slots) =
+                    (consumer.entries_now().unwrap(), producer.slots_now(0).unwrap());
+                if entries.pass_to(&mut slots, &mut each) || entries.wanted() == 0 {
+                    break;
+                }
+            }
+            let taken = last.min(7) + u32::from(is_taken);
+            assert_eq!((source.consumer(), target.producer()), (from + taken, to + last - 2));
+            let entries: Vec<_> = (0..last - 2).map(|i| target.entry(to + i)).collect();
+            let passed: Vec<u64> =
+                [0, 3, 99, 5, 6].map(|i| if i == 99 { i } else { u64::from(from) + i }).into();
+            assert_eq!(entries, passed[..last as usize - 2]);
+            target.check_canaries();
+        }
     }
 }
 
@@ -162,6 +233,16 @@ fn a_panic_leaves_rings_that_are_whole() {
     });
     catch_unwind(panics).unwrap_err();
     assert_eq!((source.consumer(), target.producer()), (5, 4));
+    let panics = AssertUnwindSafe(|| {
+        let (mut entries, mut slots) = (consumer.entries(7).unwrap(), producer.slots(7, 0).unwrap());
+        entries.pass_to(&mut slots, |entry| {
+            assert!(entry < 6, "as the test wants it");
+            Pass::On
+        });
+    });
+    catch_unwind(panics).unwrap_err();
+    // The one before is put, and the one on which it panicked was taken.
+    assert_eq!((source.consumer(), target.producer(), target.entry(4)), (7, 5, 5));
 }
 
 #[test]

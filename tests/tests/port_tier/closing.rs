@@ -134,11 +134,36 @@ fn a_panic_in_the_middle_of_a_burst_loses_nothing() {
     assert!(std::panic::catch_unwind(panics).is_err());
     assert_eq!((0..8).map_while(|_| b.receive()).count(), 5);
     check_frames(&kernel, &pool);
+    assert_eq!(port.stats().unwrap().sent, 5);
     b.send(&[9; 60]).unwrap();
     // The packets behind the one that it panicked on were not shown, and still wait.
     assert_eq!(received(&mut port), [vec![6; 60], vec![7; 60], vec![9; 60]]);
     drop(port);
     assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 64));
+}
+
+#[test]
+fn what_was_sent_comes_home_where_the_fill_ring_lacks_nothing() {
+    let calls: [fn(&mut Port); 3] = [
+        |port| assert_eq!(port.recv(&mut Batch::new()).unwrap(), 0),
+        |port| assert_eq!(port.forward(|_| xsk::port::Verdict::Send).unwrap().received, 0),
+        |port| assert_eq!(port.for_each(|_| {}).unwrap(), 0),
+    ];
+    for call in calls {
+        let (kernel, _a, _b) = world(1);
+        let pool = pool(&kernel, 64);
+        let mut port = port(&pool, "a");
+        let mut batch = Batch::with_capacity(6);
+        assert_eq!(port.packets(&mut batch), 6);
+        batch.iter_mut().for_each(|packet| packet.resize(60).unwrap());
+        assert_eq!(port.send(&mut batch).unwrap(), 6);
+        let before = port.stats().unwrap();
+        assert_eq!(before.unfinished, 6);
+        call(&mut port);
+        let after = port.stats().unwrap();
+        assert_eq!((after.unfinished, after.fill_waiting), (0, before.fill_waiting));
+        check_frames(&kernel, &pool);
+    }
 }
 
 #[test]

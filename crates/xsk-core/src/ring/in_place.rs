@@ -1,54 +1,54 @@
 //! Entries in place: read from their slots and written there, without arrays between.
 
 use core::fmt;
-use core::mem::MaybeUninit;
+use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
 
 use super::{BrokenIndex, Consumer, Producer, Storage};
 
+/// Entries that are moved without a look at how many are left.
+const UNROLL: usize = 4;
+
 /// Slots of a ring that are one after the other in memory.
 struct Run<C> {
-    next: NonNull<C>,
-    /// Behind the last one.
-    end: NonNull<C>,
+    first: NonNull<C>,
+    /// Those that are done with.
+    done: u32,
     count: u32,
-    /// There are more, from the start of the ring on.
-    is_cut: bool,
+    /// With those that are from the start of the ring on.
+    wanted: u32,
 }
 
 impl<C> Run<C> {
-    /// The slots from `index` on, `count` at most, which must be no more than the ring has, up to the end of the ring.
+    /// The slots from `index` on, `wanted` at most, which must be no more than the ring has, up to the end of the ring.
     #[inline(always)]
-    fn new(ring: &impl Storage<Cell = C>, index: u32, count: u32) -> Self {
-        let (next, until_end) = ring.cell(index);
-        let straight = (until_end as u32).min(count);
-        // SAFETY: no more than the cells from `next` to the end of the ring.
-        let end = unsafe { next.add(straight as usize) };
-        Self { next, end, count: straight, is_cut: straight < count }
+    fn new(ring: &impl Storage<Cell = C>, index: u32, wanted: u32) -> Self {
+        let (first, until_end) = ring.cell(index);
+        Self { first, done: 0, count: (until_end as u32).min(wanted), wanted }
     }
 
     /// Slots that are left.
     #[inline(always)]
     fn left(&self) -> u32 {
-        // SAFETY: both are in the cells of one ring, or just behind, and `next` never passes `end`.
-        unsafe { self.end.offset_from_unsigned(self.next) as u32 }
+        self.count - self.done
     }
 
+    /// The next slot, or what is behind the last one.
     #[inline(always)]
-    fn done(&self) -> u32 {
-        self.count - self.left()
+    fn at(&self) -> NonNull<C> {
+        // SAFETY: no more than `count` are done with, and so many are one after the other.
+        unsafe { self.first.add(self.done as usize) }
     }
 
     #[inline(always)]
     fn peek(&self) -> Option<NonNull<C>> {
-        (self.next != self.end).then_some(self.next)
+        (self.done < self.count).then(|| self.at())
     }
 
     #[inline(always)]
     fn next(&mut self) -> Option<NonNull<C>> {
         let cell = self.peek()?;
-        // SAFETY: it is before the end.
-        self.next = unsafe { cell.add(1) };
+        self.done += 1;
         Some(cell)
     }
 }
@@ -68,16 +68,35 @@ impl<S: Storage> Consumer<S> {
     #[inline(always)]
     pub fn entries(&mut self, want: u32) -> Result<Entries<'_, S>, BrokenIndex> {
         let count = self.available(want)?.min(want);
+        Ok(self.run(count))
+    }
+
+    /// All entries that wait at this moment.
+    #[inline(always)]
+    pub fn entries_now(&mut self) -> Result<Entries<'_, S>, BrokenIndex> {
+        let count = self.available_now()?;
+        Ok(self.run(count))
+    }
+
+    /// The next `count` entries, which wait.
+    #[inline(always)]
+    fn run(&mut self, count: u32) -> Entries<'_, S> {
         let run = Run::new(self.storage(), self.index(), count);
-        Ok(Entries { consumer: self, run })
+        Entries { consumer: self, run }
     }
 }
 
 impl<S: Storage> Entries<'_, S> {
+    /// How many there were at the beginning, with those behind the end of the ring.
+    #[inline(always)]
+    pub fn wanted(&self) -> u32 {
+        self.run.wanted
+    }
+
     /// How many were taken.
     #[inline(always)]
     pub fn taken(&self) -> u32 {
-        self.run.done()
+        self.run.done
     }
 
     /// The next one, which stays.
@@ -90,34 +109,92 @@ impl<S: Storage> Entries<'_, S> {
     /// Whether all were taken up to the end of the ring, behind which more wait of those that were wanted.
     #[inline(always)]
     pub fn is_cut(&self) -> bool {
-        self.run.is_cut & (self.run.next == self.run.end)
+        (self.run.count < self.run.wanted) & (self.run.done == self.run.count)
     }
 
-    /// Moves entries into slots of another ring, as long as there are both and `pass` makes an entry of the one out of that of
-    /// the other. Where it does not, the entry stays the next one.
+    /// Moves entries into slots of another ring, as long as there are both and they pass. One that does not stays the next one.
     ///
-    /// Should `pass` panic, nothing was moved.
+    /// `passes` sees an entry once it is copied. Should it panic, nothing was moved.
     #[inline(always)]
     pub fn move_to<To: Storage<Slot = S::Slot>>(
         &mut self,
         to: &mut Slots<'_, To>,
-        mut pass: impl FnMut(S::Slot) -> Option<S::Slot>,
+        mut passes: impl FnMut(S::Slot) -> bool,
     ) {
-        let (first, slots) = (self.run.next, to.run.next);
-        let count = self.run.left().min(to.run.left()) as usize;
-        let mut moved = 0;
-        while moved < count {
+        let count = self.run.left().min(to.run.left());
+        let (first, slots) = (self.run.at(), to.run.at());
+        let mut step = |at: usize| {
             // SAFETY: as in `peek`: no more than are left.
-            let entry = unsafe { S::read(first.add(moved)) };
-            let Some(entry) = pass(entry) else { break };
-            // SAFETY: as in `put`: no more than are left.
-            unsafe { To::write(slots.add(moved), entry) };
-            moved += 1;
+            let entry = unsafe { S::read(first.add(at)) };
+            // SAFETY: as in `put`: no more than are left. Until it is published nobody sees what is written.
+            unsafe { To::write(slots.add(at), entry) };
+            passes(entry)
+        };
+        let count = count as usize;
+        let moved = 'moved: {
+            let whole = count - count % UNROLL;
+            let mut moved = 0;
+            while moved != whole {
+                for i in 0..UNROLL {
+                    if !step(moved + i) {
+                        break 'moved moved + i;
+                    }
+                }
+                moved += UNROLL;
+            }
+            while moved < count && step(moved) {
+                moved += 1;
+            }
+            moved
+        };
+        self.run.done += moved as u32;
+        to.run.done += moved as u32;
+    }
+
+    /// Shows entries, and moves them into slots of another ring as `each` says, as long as there are both.
+    ///
+    /// True if `each` ended it.
+    ///
+    /// Should `each` panic, the entry that it saw was taken, and not put; those before are where they were to be.
+    #[inline(always)]
+    pub fn pass_to<To: Storage<Slot = S::Slot>>(
+        &mut self,
+        to: &mut Slots<'_, To>,
+        mut each: impl FnMut(S::Slot) -> Pass<S::Slot>,
+    ) -> bool {
+        let count = self.run.left().min(to.run.left());
+        // One index for both, up to 0.
+        // SAFETY: no more than are left, of either.
+        let (end, slots) = unsafe { (self.run.at().add(count as usize), to.run.at().add(count as usize)) };
+        let mut passing =
+            Passing { from: &mut self.run, to: &mut to.run, count, next: -(count as isize), out: 0 };
+        while passing.next != 0 {
+            // SAFETY: as in `peek`: it is before the end.
+            let entry = unsafe { S::read(end.offset(passing.next)) };
+            // SAFETY: as in `put`: those that were put so far are `out` less than those that were taken.
+            let slot = unsafe { slots.offset(passing.next - passing.out) };
+            // SAFETY: as above. Until it is published nobody sees what is written.
+            unsafe { To::write(slot, entry) };
+            match each(entry) {
+                Pass::On => {}
+                // SAFETY: as above.
+                Pass::OnAs(entry) => unsafe { To::write(slot, entry) },
+                Pass::Out => passing.out += 1,
+                Pass::OutAndEnd => {
+                    passing.out += 1;
+                    passing.next += 1;
+                    passing.end();
+                    return true;
+                }
+                Pass::End => {
+                    passing.end();
+                    return true;
+                }
+            }
+            passing.next += 1;
         }
-        // SAFETY: no more than were left.
-        self.run.next = unsafe { first.add(moved) };
-        // SAFETY: as above.
-        to.run.next = unsafe { slots.add(moved) };
+        passing.end();
+        false
     }
 
     /// Takes entries into the elements of `out`, from its front, as long as `pass` makes an element out of one. Where it does not,
@@ -128,7 +205,7 @@ impl<S: Storage> Entries<'_, S> {
         out: &mut [MaybeUninit<D>],
         mut pass: impl FnMut(S::Slot) -> Option<D>,
     ) -> usize {
-        let first = self.run.next;
+        let first = self.run.at();
         let count = (self.run.left() as usize).min(out.len());
         let mut taken = 0;
         while taken < count {
@@ -138,8 +215,7 @@ impl<S: Storage> Entries<'_, S> {
             out[taken].write(element);
             taken += 1;
         }
-        // SAFETY: no more than were left.
-        self.run.next = unsafe { first.add(taken) };
+        self.run.done += taken as u32;
         taken
     }
 
@@ -147,6 +223,56 @@ impl<S: Storage> Entries<'_, S> {
     #[inline(always)]
     pub fn index(&self) -> u32 {
         self.consumer.index().wrapping_add(self.taken())
+    }
+}
+
+/// What becomes of an entry that [`Entries::pass_to`] shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass<T> {
+    /// It is put as it is.
+    On,
+    /// This is put in its place.
+    OnAs(T),
+    /// It is taken, and not put.
+    Out,
+    /// As [`Out`](Self::Out), and the last one.
+    OutAndEnd,
+    /// It stays the next one, and no more are shown.
+    End,
+}
+
+/// Entries that are on their way, also if somebody panics.
+struct Passing<'a, C, D> {
+    from: &'a mut Run<C>,
+    to: &'a mut Run<D>,
+    count: u32,
+    /// The next one, counted from the end.
+    next: isize,
+    /// Those that were not put.
+    out: isize,
+}
+
+impl<C, D> Passing<'_, C, D> {
+    #[inline(always)]
+    fn note(&mut self) {
+        let taken = self.count.wrapping_add_signed(self.next as i32);
+        self.from.done += taken;
+        self.to.done += taken - self.out as u32;
+    }
+
+    #[inline(always)]
+    fn end(self) {
+        ManuallyDrop::new(self).note();
+    }
+}
+
+impl<C, D> Drop for Passing<'_, C, D> {
+    /// Somebody panics.
+    #[inline]
+    fn drop(&mut self) {
+        self.next += 1;
+        self.out += 1;
+        self.note();
     }
 }
 
@@ -198,8 +324,21 @@ impl<S: Storage> Producer<S> {
     #[inline(always)]
     pub fn slots(&mut self, want: u32, spare: u32) -> Result<Slots<'_, S>, BrokenIndex> {
         let count = self.free(want.saturating_add(spare))?.saturating_sub(spare).min(want);
+        Ok(self.run(count))
+    }
+
+    /// All slots that are free at this moment but the last `spare` of them.
+    #[inline(always)]
+    pub fn slots_now(&mut self, spare: u32) -> Result<Slots<'_, S>, BrokenIndex> {
+        let count = self.free_now()?.saturating_sub(spare);
+        Ok(self.run(count))
+    }
+
+    /// The next `count` slots, which are free.
+    #[inline(always)]
+    fn run(&mut self, count: u32) -> Slots<'_, S> {
         let run = Run::new(self.storage(), self.index(), count);
-        Ok(Slots { producer: self, run })
+        Slots { producer: self, run }
     }
 }
 
@@ -213,16 +352,22 @@ impl<S: Storage> Slots<'_, S> {
         true
     }
 
+    /// How many there were at the beginning, with those behind the end of the ring.
+    #[inline(always)]
+    pub fn wanted(&self) -> u32 {
+        self.run.wanted
+    }
+
     /// How many entries were put.
     #[inline(always)]
     pub fn written(&self) -> u32 {
-        self.run.done()
+        self.run.done
     }
 
     /// Whether more of those that were wanted are free, behind the end of the ring.
     #[inline(always)]
     pub fn is_cut(&self) -> bool {
-        self.run.is_cut
+        self.run.count < self.run.wanted
     }
 
     /// How many more can be put.

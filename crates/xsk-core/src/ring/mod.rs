@@ -24,7 +24,7 @@ use core::fmt;
 use core::ptr::NonNull;
 
 pub use consumer::Consumer;
-pub use in_place::{Entries, Slots};
+pub use in_place::{Entries, Pass, Slots};
 pub use mapped::{Mapped, RingShapeError};
 pub use producer::{Producer, REKICK_AFTER};
 

@@ -163,7 +163,7 @@ impl Home {
             let mut entries = self.completion.entries(slots.room()).unwrap();
             entries.move_to(&mut slots, |frame| {
                 self.umem.hand_over(frame, Place::Completion, Place::Fill);
-                Some(frame)
+                true
             });
             let more = entries.is_cut() || (slots.is_cut() && slots.room() == 0);
             if !more {

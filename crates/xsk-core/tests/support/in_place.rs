@@ -168,7 +168,7 @@ pub fn move_over<K: KernelHalf>(shape: Shape, ahead: bool, weakened: Weakened) -
     let mut turn = |fill: &mut Producer<LoomRing<u64>>, completion: &mut Consumer<LoomRing<u64>>| {
         let mut slots = fill.slots(shape.batch, 0).unwrap();
         let mut entries = completion.entries(slots.room()).unwrap();
-        entries.move_to(&mut slots, |entry| (entry.number() % 4 != 1).then_some(entry));
+        entries.move_to(&mut slots, |entry| entry.number() % 4 != 1);
         // There was a slot for each entry.
         if let Some(special) = entries.next() {
             assert_eq!(special.number() % 4, 1);

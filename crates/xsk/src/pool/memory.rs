@@ -51,8 +51,8 @@ pub(crate) const MAX_PORTS: u16 = 1024;
 pub(crate) struct View<'a> {
     owners: &'a [AtomicU16],
     frame_shift: u32,
-    /// Bytes of a frame, less one: a frame is a power of two.
-    mask: u64,
+    /// The bits of an address that are the frame: the size of a frame is a power of two.
+    frame_bits: u64,
 }
 
 impl View<'_> {
@@ -65,30 +65,30 @@ impl View<'_> {
     /// The frame of an address, if it is a frame that `owner` has.
     #[inline(always)]
     pub(crate) fn find(&self, address: u64, owner: Owner) -> Option<usize> {
-        // A shift that is out of range would cost a look at it.
-        let frame = usize::try_from(address >> (self.frame_shift & 63)).ok()?;
+        let frame = usize::try_from(address >> self.shift()).ok()?;
         let note = self.owners.get(frame)?;
         // SAFETY: a pool has less than 2^31 frames of at most 2^15 bytes, and this is an address in one of them.
         unsafe { std::hint::assert_unchecked(address < ADDRESSES) };
         (note.load(Order::ReadNote.ordering()) == owner.0).then_some(frame)
     }
 
-    /// Bytes of the frame of an address that are behind that address.
+    /// Whether so many bytes from an address on are some, and within its frame.
     #[inline(always)]
-    pub(crate) fn behind(&self, address: u64) -> u64 {
-        !address & self.mask
+    pub(crate) fn fits(&self, address: u64, len: u64) -> bool {
+        // What is behind the address, less one, is all bits without these: more than that carries.
+        (address | self.frame_bits).checked_add(len.wrapping_sub(1)).is_some()
     }
 
     /// The address of the frame of an address.
     #[inline(always)]
     pub(crate) fn start(&self, address: u64) -> u64 {
-        address & !self.mask
+        address & self.frame_bits
     }
 
     /// The frame of an address of the pool.
     #[inline(always)]
     pub(crate) fn frame(&self, address: u64) -> usize {
-        (address >> (self.frame_shift & 63)) as usize
+        (address >> self.shift()) as usize
     }
 
     /// Notes who has a frame.
@@ -105,7 +105,14 @@ impl View<'_> {
     /// The address of a place in a frame, as descriptors have it.
     #[inline(always)]
     pub(crate) fn address(&self, frame: u32, offset: u16) -> u64 {
-        u64::from(frame) << (self.frame_shift & 63) | u64::from(offset)
+        u64::from(frame) << self.shift() | u64::from(offset)
+    }
+
+    #[inline(always)]
+    fn shift(&self) -> u32 {
+        // SAFETY: the size of a frame is 1 shifted by this, and fits a u32.
+        unsafe { std::hint::assert_unchecked(self.frame_shift < 32) };
+        self.frame_shift
     }
 }
 
@@ -121,6 +128,7 @@ pub(crate) const ADDRESSES: u64 = 1 << 47;
 pub(crate) struct Memory {
     base: NonNull<u8>,
     frame_shift: u32,
+    frame_bits: u64,
     owners: Box<[AtomicU16]>,
     lists: FrameLists<Heap>,
     data_offset: u16,
@@ -149,6 +157,7 @@ impl Memory {
         Self {
             base: umem.memory(),
             frame_shift: layout.chunk_size().trailing_zeros(),
+            frame_bits: !(u64::from(layout.chunk_size()) - 1),
             owners: (0..frames).map(|_| AtomicU16::new(Owner::USER.0)).collect(),
             lists: FrameLists::new(Heap::new(frames)),
             data_offset: layout.data_offset() as u16,
@@ -173,7 +182,7 @@ impl Memory {
 
     #[inline(always)]
     pub(crate) fn view(&self) -> View<'_> {
-        View { owners: &self.owners, frame_shift: self.frame_shift, mask: u64::from(self.frame_size()) - 1 }
+        View { owners: &self.owners, frame_shift: self.frame_shift, frame_bits: self.frame_bits }
     }
 
     /// Number of frames.

@@ -1,6 +1,9 @@
 //! Packets in place: from the RX ring to a TX ring, or back to the fill ring, without an owner in between.
 
+use std::mem::ManuallyDrop;
+
 use xsk_core::abi::xdp_desc;
+use xsk_core::ring::Pass;
 
 use super::error::PortError;
 use super::intake::Intake;
@@ -32,180 +35,169 @@ pub struct Forwarded {
 
 /// What a burst works on. Whatever happens, also a panic of the user, each frame ends up where it belongs: what was put on a
 /// ring is published and the kernel told, and what was not shown stays on the RX ring.
-struct Burst<'a, 'b> {
+struct Burst<'a> {
     rx: &'a mut RxSide,
-    tx: Option<&'b mut TxSide>,
-    cache: &'b mut Cache,
+    tx: Option<&'a mut TxSide>,
+    cache: &'a mut Cache,
     /// Descriptors that it takes at most.
     left: u32,
-    /// The index on the TX ring up to which what was put there is counted.
+    /// The index on the TX ring up to which `done` counts.
     counted: u32,
+    done: Forwarded,
 }
 
-/// Shows the packets of one burst, and sends those that are to be sent through `tx`.
+/// Shows the packets of one burst, and sends those that are to be sent through `tx`, which is of the same pool. The fill ring was
+/// seen to before.
 #[inline]
-pub(super) fn run(
+pub(super) fn forward(
     rx: &mut RxSide,
-    mut tx: Option<&mut TxSide>,
+    tx: &mut TxSide,
     cache: &mut Cache,
     mut show: impl FnMut(&mut Packet) -> Verdict,
 ) -> Result<Forwarded, PortError> {
-    if let Some(tx) = tx.as_deref_mut() {
-        tx.reap_into(rx, cache);
+    let mut burst = Burst::new(rx, Some(tx), cache);
+    match burst.show_and_send(&mut show) {
+        Rest::Nothing => burst.end(),
+        rest => burst.go_on(rest, &mut show),
     }
+}
+
+/// Shows the packets of one burst, and receives into their frames again.
+#[inline]
+pub(super) fn for_each(
+    rx: &mut RxSide,
+    cache: &mut Cache,
+    mut show: impl FnMut(&mut Packet),
+) -> Result<usize, PortError> {
     cache.make_room();
-    let mut done = Forwarded::default();
-    let left = {
-        let counted = tx.as_deref().map_or(0, |tx| tx.ring.index());
-        let mut burst = Burst { rx, tx: tx.as_deref_mut(), cache, left: BURST as u32, counted };
-        while burst.show(&mut show, &mut done) {}
-        burst.left
+    let mut show = |packet: &mut Packet| {
+        show(packet);
+        Verdict::Drop
     };
-    if left == BURST as u32 {
-        return nothing(rx, tx);
-    }
-    rx.received += done.received as u64;
-    Ok(done)
+    let mut burst = Burst::new(rx, None, cache);
+    let done = match burst.show_and_drop(&mut show) {
+        Rest::Nothing => burst.end(),
+        rest => burst.go_on(rest, &mut show),
+    };
+    done.map(|done| done.received)
 }
 
-/// No packet was there.
-#[cold]
-#[inline(never)]
-fn nothing(rx: &mut RxSide, tx: Option<&mut TxSide>) -> Result<Forwarded, PortError> {
-    rx.wake_idle();
-    if let Some(tx) = tx {
-        tx.trouble.or(0, &tx.shared)?;
-    }
-    rx.trouble.or(0, &rx.shared)?;
-    Ok(Forwarded::default())
-}
-
-/// Something that is not done with in a word or two.
-enum Special {
+/// What is not done with in a word or two.
+enum Rest {
+    /// All that there was is done with.
+    Nothing,
+    /// More, behind the end of a ring, or if there is no room for it.
+    More,
     /// The next descriptor.
     Descriptor,
     Packet(Packet, Verdict),
 }
 
-impl Burst<'_, '_> {
-    /// Shows packets and moves them on. False if that is all for now.
+impl<'a> Burst<'a> {
     #[inline(always)]
-    fn show(&mut self, show: &mut impl FnMut(&mut Packet) -> Verdict, done: &mut Forwarded) -> bool {
-        let (special, is_cut) =
-            if self.tx.is_some() { self.show_and_send(show, done) } else { self.show_and_drop(show, done) };
-        let special = match special {
-            None => return is_cut,
-            Some(Special::Packet(packet, verdict)) => Some((packet, verdict)),
-            Some(Special::Descriptor) => self.take_other().map(|mut packet| {
-                let verdict = show(&mut packet);
-                done.received += 1;
-                (packet, verdict)
-            }),
-        };
-        if let Some((packet, verdict)) = special {
-            self.end_other(packet, verdict, done);
-        }
-        true
+    fn new(rx: &'a mut RxSide, tx: Option<&'a mut TxSide>, cache: &'a mut Cache) -> Self {
+        let counted = tx.as_deref().map_or(0, |tx| tx.ring.index());
+        Self { rx, tx, cache, left: BURST as u32, counted, done: Forwarded::default() }
     }
 
-    /// Shows packets as long as there is nothing special about them, and sends them in place. What changes for each is in
-    /// registers, as nothing but the user is called.
+    /// Shows packets as long as there is nothing special about them, and sends them in place.
     #[inline(always)]
-    fn show_and_send(
-        &mut self,
-        show: &mut impl FnMut(&mut Packet) -> Verdict,
-        done: &mut Forwarded,
-    ) -> (Option<Special>, bool) {
+    fn show_and_send(&mut self, show: &mut impl FnMut(&mut Packet) -> Verdict) -> Rest {
         let RxSide { ring, pool, owner, assembly, trouble, shared, .. } = &mut *self.rx;
+        let Some(tx) = self.tx.as_deref_mut() else { return Rest::Nothing };
         let intake = Intake::new(pool, *owner).unless(assembly.is_under_way);
-        // Of the same pool as what is received: the callers look.
-        let Some(tx) = self.tx.as_deref_mut() else { return (None, false) };
-        let mut slots = match tx.ring.slots(self.left, 0) {
-            Ok(slots) => slots,
-            Err(index) => {
-                tx.trouble.defer(tx.shared.broken("TX", index));
-                return (None, false);
-            }
-        };
-        let room = slots.room();
-        let mut entries = match ring.entries(room) {
+        let mut entries = match ring.entries(self.left) {
             Ok(entries) => entries,
             Err(index) => {
                 trouble.defer(shared.broken("RX", index));
-                return (None, false);
+                return Rest::Nothing;
+            }
+        };
+        let wanted = entries.wanted();
+        let mut slots = match tx.ring.slots(wanted, 0) {
+            Ok(slots) => slots,
+            Err(index) => {
+                tx.trouble.defer(tx.shared.broken("TX", index));
+                return Rest::Nothing;
             }
         };
         let sender = tx.owner;
-        let mut special = None;
-        while let Some(desc) = entries.peek() {
+        let mut special = ManuallyDrop::new(None);
+        let is_ended = entries.pass_to(&mut slots, |desc| {
             let Some((frame, mut packet)) = intake.take_plain(desc.words()) else {
-                special = Some(Special::Descriptor);
-                break;
+                return Pass::End;
             };
-            entries.next();
             let before = packet.place();
             let verdict = show(&mut packet);
             // Where it was: nothing has to be found out again.
-            let (frame, (addr, len)) = if packet.is_at(intake.pointer, before) {
-                (frame, desc.words())
+            let (frame, pass) = if packet.is_at(intake.pointer, before) {
+                (frame, Pass::On)
             } else if packet.is_plain(intake.pointer) {
-                (intake.view.frame(packet.address()), describe(&packet))
+                let (addr, len) = describe(&packet);
+                (intake.view.frame(addr), Pass::OnAs(xdp_desc::from_words(addr, len)))
             } else {
-                special = Some(Special::Packet(packet, verdict));
-                break;
+                *special = Some((packet, verdict));
+                return Pass::OutAndEnd;
             };
-            if verdict == Verdict::Drop {
-                self.cache.put(frame as u32);
-            } else if slots.put(xdp_desc::from_words(addr, len)) {
-                // SAFETY: the frame of a packet of this pool.
-                unsafe { intake.view.set_owner(frame, sender) };
-            } else {
-                special = Some(Special::Packet(packet, verdict));
-                break;
-            }
             packet.into_frames();
+            if verdict == Verdict::Drop {
+                self.cache.make_room();
+                self.cache.put(frame as u32);
+                return Pass::Out;
+            }
+            // SAFETY: the frame of a packet of this pool.
+            unsafe { intake.view.set_owner(frame, sender) };
+            pass
+        });
+        let (taken, written) = (entries.taken(), slots.written());
+        drop((entries, slots));
+        self.counted = tx.ring.index();
+        self.done.received += taken as usize;
+        self.done.sent += written as usize;
+        self.left -= taken;
+        match ManuallyDrop::into_inner(special) {
+            _ if !is_ended => {
+                if taken == wanted {
+                    Rest::Nothing
+                } else {
+                    Rest::More
+                }
+            }
+            None => Rest::Descriptor,
+            Some((packet, verdict)) => Rest::Packet(packet, verdict),
         }
-        done.received += entries.taken() as usize;
-        done.sent += slots.written() as usize;
-        self.left -= entries.taken();
-        let is_cut = entries.is_cut() | (slots.is_cut() & (entries.taken() == room));
-        (special, is_cut & (self.left > 0))
     }
 
     /// As [`show_and_send`](Self::show_and_send), but the frames are received into again.
     #[inline(always)]
-    fn show_and_drop(
-        &mut self,
-        show: &mut impl FnMut(&mut Packet) -> Verdict,
-        done: &mut Forwarded,
-    ) -> (Option<Special>, bool) {
-        let RxSide { ring, fill, pool, owner, assembly, trouble, shared, level, filled, .. } = &mut *self.rx;
+    fn show_and_drop(&mut self, show: &mut impl FnMut(&mut Packet) -> Verdict) -> Rest {
+        let RxSide { ring, fill, pool, owner, assembly, trouble, shared, spare, filled, .. } = &mut *self.rx;
         let intake = Intake::new(pool, *owner).unless(assembly.is_under_way);
-        let mut dropped = match fill.slots(self.left, fill.capacity() - *level) {
+        let mut dropped = match fill.slots(self.left, *spare) {
             Ok(slots) => slots,
             Err(index) => {
                 trouble.defer(shared.broken("fill", index));
-                return (None, false);
+                return Rest::Nothing;
             }
         };
         let mut entries = match ring.entries(self.left) {
             Ok(entries) => entries,
             Err(index) => {
                 trouble.defer(shared.broken("RX", index));
-                return (None, false);
+                return Rest::Nothing;
             }
         };
-        let mut special = None;
+        let mut rest = Rest::More;
         while let Some(desc) = entries.peek() {
             let Some((frame, mut packet)) = intake.take_plain(desc.words()) else {
-                special = Some(Special::Descriptor);
+                rest = Rest::Descriptor;
                 break;
             };
             entries.next();
             let before = packet.place();
             let verdict = show(&mut packet);
             if !packet.is_at(intake.pointer, before) {
-                special = Some(Special::Packet(packet, verdict));
+                rest = Rest::Packet(packet, verdict);
                 break;
             }
             if dropped.put(intake.view.start(desc.addr)) {
@@ -217,9 +209,42 @@ impl Burst<'_, '_> {
             packet.into_frames();
         }
         *filled |= dropped.written() > 0;
-        done.received += entries.taken() as usize;
-        self.left -= entries.taken();
-        (special, entries.is_cut() & (self.left > 0))
+        let (wanted, taken) = (entries.wanted(), entries.taken());
+        drop((entries, dropped));
+        self.done.received += taken as usize;
+        self.left -= taken;
+        if taken == wanted && matches!(rest, Rest::More) { Rest::Nothing } else { rest }
+    }
+
+    /// The rest of a burst in which something is rare.
+    #[cold]
+    #[inline(never)]
+    fn go_on(
+        mut self,
+        mut rest: Rest,
+        mut show: &mut dyn FnMut(&mut Packet) -> Verdict,
+    ) -> Result<Forwarded, PortError> {
+        loop {
+            let before = self.left;
+            match rest {
+                Rest::Nothing => break,
+                Rest::More => {}
+                Rest::Packet(packet, verdict) => self.end_other(packet, verdict),
+                Rest::Descriptor => {
+                    if let Some(mut packet) = self.take_other() {
+                        let verdict = show(&mut packet);
+                        self.done.received += 1;
+                        self.end_other(packet, verdict);
+                    }
+                }
+            }
+            rest =
+                if self.tx.is_some() { self.show_and_send(&mut show) } else { self.show_and_drop(&mut show) };
+            if self.left == before && matches!(rest, Rest::More) {
+                break;
+            }
+        }
+        self.end()
     }
 
     /// Takes the next descriptor, which has something special about it, and those that belong to it: its packet, if it is one.
@@ -248,46 +273,94 @@ impl Burst<'_, '_> {
     /// Packets of several segments, and those that cannot be sent.
     #[cold]
     #[inline(never)]
-    fn end_other(&mut self, packet: Packet, verdict: Verdict, done: &mut Forwarded) {
-        self.count();
+    fn end_other(&mut self, packet: Packet, verdict: Verdict) {
         if verdict == Verdict::Drop {
             // Back to its pool.
         } else if let Some(tx) = self.tx.as_deref_mut()
             && tx.put_in_burst(&packet)
         {
             packet.into_frames();
-            done.sent += 1;
+            self.done.sent += 1;
             self.counted = tx.ring.index();
         } else {
-            done.refused += 1;
+            self.done.refused += 1;
         }
     }
 
-    /// Counts what was put on the TX ring in place: a frame for each packet.
+    /// The end, if nobody panics.
     #[inline(always)]
-    fn count(&mut self) {
-        if let Some(tx) = self.tx.as_deref_mut() {
-            let put = tx.ring.index().wrapping_sub(self.counted);
-            tx.sent += u64::from(put);
-            tx.outstanding += put as usize;
-            self.counted = tx.ring.index();
+    fn end(self) -> Result<Forwarded, PortError> {
+        let burst = &mut *ManuallyDrop::new(self);
+        if burst.left == BURST as u32 {
+            return nothing(burst.rx, burst.tx.as_deref_mut(), burst.cache);
         }
+        account(burst.rx, burst.tx.as_deref_mut(), burst.cache, burst.done);
+        Ok(burst.done)
     }
 }
 
-impl Drop for Burst<'_, '_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.count();
-        self.rx.fill_up(self.cache);
-        // One fence for both rings.
-        let asks_tx = self.tx.as_deref_mut().and_then(TxSide::waiting);
-        if asks_tx.is_some() || self.rx.filled {
-            self.rx.fill.wakeup_fence();
-            if let (Some(tx), Some(left)) = (self.tx.as_deref_mut(), asks_tx) {
-                tx.wake_fenced(left);
-            }
-            self.rx.wake_fenced();
+/// No packet was there.
+#[cold]
+#[inline(never)]
+fn nothing(rx: &mut RxSide, tx: Option<&mut TxSide>, cache: &mut Cache) -> Result<Forwarded, PortError> {
+    match tx {
+        Some(tx) => {
+            tx.kick();
+            rx.wake_idle();
+            tx.trouble.or(0, &tx.shared)?;
+        }
+        None => {
+            rx.fill_up(cache);
+            rx.wake_idle();
         }
     }
+    rx.trouble.or(0, &rx.shared)?;
+    Ok(Forwarded::default())
+}
+
+/// Counts what was done, and wakes the kernel up.
+#[inline(always)]
+fn account(rx: &mut RxSide, mut tx: Option<&mut TxSide>, cache: &mut Cache, done: Forwarded) {
+    rx.received += done.received as u64;
+    // Some frames came back.
+    if done.sent != done.received {
+        rx.fill_up(cache);
+    }
+    let mut is_waiting = rx.filled;
+    if let Some(tx) = tx.as_deref_mut() {
+        tx.sent += done.sent as u64;
+        is_waiting |= done.sent > 0 || tx.outstanding() > 0;
+    }
+    // One fence for both rings.
+    if is_waiting {
+        rx.fill.wakeup_fence();
+        if let Some(tx) = tx {
+            tx.wake_fenced();
+        }
+        rx.wake_fenced();
+    }
+}
+
+impl Drop for Burst<'_> {
+    /// The user panics: the rings were published, and what was put there counts.
+    #[inline(always)]
+    fn drop(&mut self) {
+        let Self { rx, tx, cache, counted, done, .. } = self;
+        account_late(rx, tx.as_deref_mut(), cache, *counted, *done);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn account_late(
+    rx: &mut RxSide,
+    tx: Option<&mut TxSide>,
+    cache: &mut Cache,
+    counted: u32,
+    mut done: Forwarded,
+) {
+    if let Some(tx) = tx.as_deref() {
+        done.sent += tx.ring.index().wrapping_sub(counted) as usize;
+    }
+    account(rx, tx, cache, done);
 }

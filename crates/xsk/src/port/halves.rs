@@ -77,7 +77,8 @@ impl PortRx {
         if batch.room() == 0 {
             return Ok(0);
         }
-        self.rx.receive(&mut self.cache, batch)
+        self.rx.fill_up(&mut self.cache);
+        self.rx.receive(batch)
     }
 
     /// As [`Port::forward_to`], through the sending half of any port of the same pool.
@@ -91,7 +92,8 @@ impl PortRx {
         verdict: impl FnMut(&mut Packet) -> Verdict,
     ) -> Result<Forwarded, PortError> {
         super::check_pool(&self.rx, &out.tx)?;
-        super::burst::run(&mut self.rx, Some(&mut out.tx), &mut self.cache, verdict)
+        out.tx.refill(&mut self.rx, &mut self.cache);
+        super::burst::forward(&mut self.rx, &mut out.tx, &mut self.cache, verdict)
     }
 
     /// As [`Port::for_each`].
@@ -99,8 +101,8 @@ impl PortRx {
     /// # Errors
     /// As [`Port::for_each`].
     #[inline]
-    pub fn for_each(&mut self, mut show: impl FnMut(&mut Packet)) -> Result<usize, PortError> {
-        super::for_each(&mut self.rx, &mut self.cache, &mut show)
+    pub fn for_each(&mut self, show: impl FnMut(&mut Packet)) -> Result<usize, PortError> {
+        super::burst::for_each(&mut self.rx, &mut self.cache, show)
     }
 
     /// As [`Port::recycle`].

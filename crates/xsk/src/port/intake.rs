@@ -55,8 +55,8 @@ impl<'a> Intake<'a> {
     #[inline(always)]
     pub(super) fn take_plain(&self, (addr, len_and_options): (u64, u64)) -> Option<(usize, Packet)> {
         let frame = self.view.find(addr, self.owner)?;
-        // One comparison for all: with options it is longer than any frame, and so it is without bytes, less one.
-        if len_and_options.wrapping_sub(1) > self.view.behind(addr) {
+        // Options, above the length, make it longer than any frame.
+        if !self.view.fits(addr, len_and_options) {
             return None;
         }
         // SAFETY: it was found.
@@ -102,7 +102,7 @@ impl<'a> Intake<'a> {
         };
         // SAFETY: it was found.
         unsafe { self.view.set_owner(frame, Owner::USER) };
-        let fits = u64::from(desc.len) <= self.view.behind(desc.addr) + 1;
+        let fits = desc.len == 0 || self.view.fits(desc.addr, desc.len.into());
         let len = if fits { desc.len as u16 } else { 0 };
         // SAFETY: as in `take_plain`. Of a bad descriptor the frame alone counts: it goes home.
         let segment = unsafe { Packet::new(self.pointer, desc.addr, len) };

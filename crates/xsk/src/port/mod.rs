@@ -117,8 +117,8 @@ impl Port {
         if batch.room() == 0 {
             return Ok(0);
         }
-        self.tx.reap_into(&mut self.rx, &mut self.cache);
-        self.rx.receive(&mut self.cache, batch)
+        self.tx.refill(&mut self.rx, &mut self.cache);
+        self.rx.receive(batch)
     }
 
     /// Sends packets from the front of the batch, in order, as many as there is room for on the TX ring. Returns how many;
@@ -155,7 +155,8 @@ impl Port {
     /// Only if no packet was there.
     #[inline]
     pub fn forward(&mut self, verdict: impl FnMut(&mut Packet) -> Verdict) -> Result<Forwarded, PortError> {
-        burst::run(&mut self.rx, Some(&mut self.tx), &mut self.cache, verdict)
+        self.tx.refill(&mut self.rx, &mut self.cache);
+        burst::forward(&mut self.rx, &mut self.tx, &mut self.cache, verdict)
     }
 
     /// As [`forward`](Self::forward), out of another port of the same pool.
@@ -170,7 +171,8 @@ impl Port {
     ) -> Result<Forwarded, PortError> {
         self.tx.reap(&mut self.cache);
         check_pool(&self.rx, &out.tx)?;
-        burst::run(&mut self.rx, Some(&mut out.tx), &mut self.cache, verdict)
+        out.tx.refill(&mut self.rx, &mut self.cache);
+        burst::forward(&mut self.rx, &mut out.tx, &mut self.cache, verdict)
     }
 
     /// Shows the packets that wait, up to 64, and receives into their frames again. Returns how many.
@@ -178,9 +180,9 @@ impl Port {
     /// # Errors
     /// Only if no packet was there.
     #[inline]
-    pub fn for_each(&mut self, mut show: impl FnMut(&mut Packet)) -> Result<usize, PortError> {
-        self.tx.reap_into(&mut self.rx, &mut self.cache);
-        for_each(&mut self.rx, &mut self.cache, &mut show)
+    pub fn for_each(&mut self, show: impl FnMut(&mut Packet)) -> Result<usize, PortError> {
+        self.tx.refill(&mut self.rx, &mut self.cache);
+        burst::for_each(&mut self.rx, &mut self.cache, show)
     }
 
     /// An empty packet, ready to be written; `None` if there is no free frame.
@@ -311,19 +313,6 @@ fn check_pool(rx: &RxSide, tx: &TxSide) -> Result<(), PortError> {
         return Ok(());
     }
     Err(tx.shared.error(Step::MoveDescriptors, Diagnosis::ForeignPool).into())
-}
-
-#[inline]
-fn for_each(
-    rx: &mut RxSide,
-    cache: &mut Cache,
-    show: &mut impl FnMut(&mut Packet),
-) -> Result<usize, PortError> {
-    let done = burst::run(rx, None, cache, |packet| {
-        show(packet);
-        Verdict::Drop
-    });
-    done.map(|done| done.received)
 }
 
 #[inline]

@@ -20,10 +20,10 @@ pub(super) struct RxSide {
     pub(super) owner: Owner,
     pub(super) assembly: Assembly,
     pub(super) trouble: Trouble,
-    /// How many frames the fill ring is kept at.
-    pub(super) level: u32,
+    /// Slots of the fill ring that are left free.
+    pub(super) spare: u32,
     /// Frames that are missing before it is topped up.
-    step: u32,
+    pub(super) step: u32,
     /// Frames were put on the fill ring, and the kernel was not asked yet whether it waits for them.
     pub(super) filled: bool,
     pub(super) shared: Arc<Shared>,
@@ -50,7 +50,7 @@ impl RxSide {
             owner,
             assembly: Assembly::default(),
             trouble: Trouble::default(),
-            level: level.clamp(1, fill.capacity()),
+            spare: fill.capacity() - level.clamp(1, fill.capacity()),
             step: (level / 4).clamp(1, BURST as u32),
             filled: false,
             fill,
@@ -62,8 +62,9 @@ impl RxSide {
     }
 
     /// Receives what there is, as far as the batch has room.
-    pub(super) fn receive(&mut self, cache: &mut Cache, batch: &mut Batch) -> Result<usize, PortError> {
-        self.fill_up(cache);
+    ///
+    /// The fill ring was seen to before.
+    pub(super) fn receive(&mut self, batch: &mut Batch) -> Result<usize, PortError> {
         let Self { ring, pool, owner, assembly, trouble, .. } = self;
         let intake = Intake::new(pool, *owner);
         let mut filler = batch.filler();
@@ -115,10 +116,9 @@ impl RxSide {
     /// As [`top_up`](Self::top_up), but the kernel is left alone.
     #[inline]
     pub(super) fn fill_up(&mut self, cache: &mut Cache) {
-        let spare = self.fill.capacity() - self.level;
-        match self.fill.free(spare + self.step) {
-            Ok(free) if free < spare + self.step => {}
-            Ok(free) => self.put_frames(cache, (free - spare) as usize),
+        match self.fill.free(self.spare + self.step) {
+            Ok(free) if free < self.spare + self.step => {}
+            Ok(free) => self.put_frames(cache, (free - self.spare) as usize),
             Err(index) => self.trouble.defer(self.shared.broken("fill", index)),
         }
     }

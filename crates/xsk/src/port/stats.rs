@@ -169,7 +169,7 @@ pub(super) fn snapshot(
         stats.tx_wakeups = tx.wakeups;
         stats.violations += tx.trouble.violations;
         stats.tx_waiting = tx.ring.outstanding().unwrap_or(0);
-        stats.unfinished = tx.outstanding as u32;
+        stats.unfinished = tx.outstanding();
     }
     Ok(stats)
 }

@@ -28,8 +28,8 @@ pub(super) struct TxSide {
     pub(super) shared: Arc<Shared>,
     /// Packets that were put on the TX ring.
     pub(super) sent: u64,
-    /// Frames on the TX ring or with the kernel.
-    pub(super) outstanding: usize,
+    /// What the index of the TX ring is ahead of that of the completion ring when no frame is on the TX ring or with the kernel.
+    ahead: u32,
     /// System calls for the sending side.
     pub(super) wakeups: u64,
     /// What packets may ask for.
@@ -44,6 +44,24 @@ enum One {
     Sent,
     Full,
     Refused(Diagnosis),
+}
+
+/// How it went with frames that were sent.
+struct Moved {
+    /// So many are on the fill ring.
+    count: u32,
+    /// Of so many.
+    back: u32,
+    /// So many were lacking there.
+    lack: u32,
+}
+
+impl Moved {
+    /// All are there, and less than `step` are lacking.
+    #[inline(always)]
+    fn is_done(&self, step: u32) -> bool {
+        self.count == self.back && self.lack - self.count < step
+    }
 }
 
 /// The words of the descriptor of a packet of one segment.
@@ -79,6 +97,7 @@ impl TxSide {
         Self {
             timestamps: Timestamps::new(stamped, if has_metadata { on_their_way } else { 0 }),
             offloads,
+            ahead: ring.index().wrapping_sub(completion.index()),
             ring,
             completion,
             pool: pool.clone(),
@@ -86,7 +105,6 @@ impl TxSide {
             trouble: Trouble::default(),
             shared: Arc::clone(shared),
             sent: 0,
-            outstanding: 0,
             wakeups: 0,
             dropped: 0,
         }
@@ -148,7 +166,6 @@ impl TxSide {
         let (put, is_cut) = (slots.written() as usize, slots.is_cut() && slots.room() == 0);
         drop(slots);
         batch.forget_front(put);
-        self.outstanding += put;
         (put, is_cut)
     }
 
@@ -188,7 +205,6 @@ impl TxSide {
                 if let Some(token) = requests.timestamp {
                     self.timestamps.expect(memory, packet, token);
                 }
-                self.outstanding += count;
                 One::Sent
             }
             Err(index) => {
@@ -225,9 +241,14 @@ impl TxSide {
 
     /// Puts a packet of several segments on the ring, if it can be sent and there is room.
     pub(super) fn put_in_burst(&mut self, packet: &Packet) -> bool {
-        let sent = matches!(self.put_other(packet), One::Sent);
-        self.sent += u64::from(sent);
-        sent
+        matches!(self.put_other(packet), One::Sent)
+    }
+
+    /// Frames on the TX ring or with the kernel. Each comes back once on the completion ring: what is no frame of this port's there
+    /// is taken into account when it is found.
+    #[inline]
+    pub(super) fn outstanding(&self) -> u32 {
+        self.ring.index().wrapping_sub(self.completion.index()).wrapping_sub(self.ahead)
     }
 
     /// Takes back the frames that were sent.
@@ -252,8 +273,6 @@ impl TxSide {
                 unsafe { view.set_owner(frame, Owner::USER) };
                 cache.put(frame as u32);
             }
-            // None comes back that was not counted when it went.
-            self.outstanding -= entries.taken() as usize;
             let (is_special, more) = (entries.len() > 0, entries.taken() == BURST as u32 || entries.is_cut());
             drop(entries);
             if is_special {
@@ -264,51 +283,65 @@ impl TxSide {
         }
     }
 
-    /// As [`reap`](Self::reap), but as long as `rx` lacks frames they go there at once.
-    #[inline]
-    pub(super) fn reap_into(&mut self, rx: &mut RxSide, cache: &mut Cache) {
-        match self.completion.available_now() {
-            Ok(0) => {}
-            Ok(waiting) if rx.pool == self.pool => {
-                if !self.reap_there(rx, cache, waiting) {
-                    self.reap(cache);
-                }
-            }
-            Ok(_) => self.reap_home(cache),
-            Err(index) => self.trouble.defer(self.shared.broken("completion", index)),
+    /// Takes back the frames that were sent: as many as `rx` lacks go there at once. What it still lacks comes from the cache.
+    ///
+    /// Both sides are of one pool.
+    #[inline(always)]
+    pub(super) fn refill(&mut self, rx: &mut RxSide, cache: &mut Cache) {
+        if !self.move_back(rx).is_done(rx.step) {
+            self.refill_slowly(rx, cache);
         }
     }
 
-    /// Takes back `waiting` frames, or as many as `rx` lacks. False if there are more.
+    /// Moves frames that were sent to the fill ring, up to the first about which there is something special, and up to the end of
+    /// a ring.
+    #[inline(always)]
+    fn move_back(&mut self, rx: &mut RxSide) -> Moved {
+        let (view, owner, new) = (self.pool.memory().view(), self.owner, rx.owner);
+        let mut entries = match self.completion.entries_now() {
+            Ok(entries) => entries,
+            Err(index) => {
+                self.trouble.defer(self.shared.broken("completion", index));
+                return Moved { count: 0, back: 0, lack: u32::MAX };
+            }
+        };
+        let mut slots = match rx.fill.slots_now(rx.spare) {
+            Ok(slots) => slots,
+            Err(index) => {
+                rx.trouble.defer(rx.shared.broken("fill", index));
+                return Moved { count: 0, back: entries.wanted(), lack: 0 };
+            }
+        };
+        // The kernel takes an address for its frame.
+        entries.move_to(&mut slots, |address| {
+            let Some(frame) = view.find(address, owner) else { return false };
+            // SAFETY: it was found.
+            unsafe { view.set_owner(frame, new) };
+            true
+        });
+        let moved = Moved { count: entries.taken(), back: entries.wanted(), lack: slots.wanted() };
+        rx.filled |= moved.count > 0;
+        moved
+    }
+
+    /// The rest of [`refill`](Self::refill), with all that is rare: rings that end, completions that are special or more than are
+    /// lacking, and frames from the cache.
+    #[cold]
     #[inline(never)]
-    fn reap_there(&mut self, rx: &mut RxSide, cache: &mut Cache, mut waiting: u32) -> bool {
-        let RxSide { fill, owner: new, level, filled, .. } = rx;
-        while waiting > 0 {
-            let (view, owner, new) = (self.pool.memory().view(), self.owner, *new);
-            let Ok(mut slots) = fill.slots(waiting, fill.capacity() - *level) else { return false };
-            if slots.room() == 0 {
-                return false;
+    fn refill_slowly(&mut self, rx: &mut RxSide, cache: &mut Cache) {
+        let mut left = self.completion.available_now().unwrap_or(0);
+        while left > 0 {
+            let moved = self.move_back(rx);
+            if moved.lack == 0 {
+                self.reap_home(cache);
+                break;
             }
-            let Ok(mut entries) = self.completion.entries(slots.room()) else { return false };
-            entries.move_to(&mut slots, |address| {
-                let frame = view.find(address, owner)?;
-                // SAFETY: it was found.
-                unsafe { view.set_owner(frame, new) };
-                Some(view.start(address))
-            });
-            *filled = true;
-            waiting -= entries.taken();
-            // None comes back that was not counted when it went.
-            self.outstanding -= entries.taken() as usize;
-            // There was a slot for each entry.
-            let is_special = entries.len() > 0;
-            drop(entries);
-            if is_special {
+            if moved.count == 0 {
                 self.take_special(cache);
-                waiting -= 1;
             }
+            left = left.saturating_sub(moved.count.max(1));
         }
-        true
+        rx.fill_up(cache);
     }
 
     /// Takes an address off the completion ring about which there is something special: a packet that asked when it was sent,
@@ -323,52 +356,44 @@ impl TxSide {
         let memory = self.pool.memory();
         if let Some(frame) = self.timestamps.find(memory, addr) {
             memory.set_owner(frame as u32, Owner::USER);
-            self.outstanding -= 1;
             cache.make_room();
             cache.put(frame as u32);
             return;
         }
+        // No frame is back.
+        self.ahead = self.ahead.wrapping_sub(1);
         let is_outside = memory.split(addr).0 >= u64::from(memory.frames());
         let kind = if is_outside { ViolationKind::Address } else { ViolationKind::NotWithKernel };
         self.trouble.note("completion", index, xdp_desc { addr, len: 0, options: 0 }, kind);
     }
 
-    /// Wakes the kernel up if there is something to send and it asks for that; again, as long as that sends more, as one
-    /// wakeup may send part of it only.
+    /// Wakes the kernel up if there is something to send and it asks for that.
     #[inline]
     pub(super) fn kick(&mut self) {
-        if let Some(left) = self.waiting() {
+        if self.outstanding() > 0 {
             self.ring.wakeup_fence();
-            self.wake_fenced(left);
+            self.wake_fenced();
         }
     }
 
-    /// How many descriptors the kernel has not taken yet; `None` if there are none.
+    /// As [`kick`](Self::kick), if there was a fence since the descriptors were published.
     #[inline]
-    pub(super) fn waiting(&mut self) -> Option<u32> {
-        if self.outstanding == 0 {
-            return None;
-        }
-        match self.ring.outstanding() {
-            Ok(left) => Some(left).filter(|left| *left > 0),
-            Err(index) => {
-                self.trouble.defer(self.shared.broken("TX", index));
-                None
-            }
-        }
-    }
-
-    /// Wakes the kernel up to take so many descriptors, if it asks for that. There was a fence since they were published.
-    #[inline]
-    pub(super) fn wake_fenced(&mut self, left: u32) {
+    pub(super) fn wake_fenced(&mut self) {
         if self.shared.always_wake || self.ring.needs_wakeup_fenced() {
-            self.wake(left);
+            self.wake();
         }
     }
 
+    /// Wakes the kernel up if there is something to send; again, as long as that sends more, as one wakeup may send part of it
+    /// only.
     #[cold]
     #[inline(never)]
-    fn wake(&mut self, mut left: u32) {
+    fn wake(&mut self) {
+        let mut left = match self.ring.outstanding() {
+            Ok(0) => return,
+            Ok(left) => left,
+            Err(index) => return self.trouble.defer(self.shared.broken("TX", index)),
+        };
         for _ in 0..2 + left / MIN_TX_BUDGET {
             self.wakeups += 1;
             match self.shared.wake_tx() {
@@ -393,14 +418,14 @@ impl TxSide {
         self.kick();
         self.reap(cache);
         self.trouble.or(0, &self.shared)?;
-        Ok(self.outstanding)
+        Ok(self.outstanding() as usize)
     }
 }
 
 impl Drop for TxSide {
     /// What was accepted goes out, and what is back goes home; the rest is found when the port is closed.
     fn drop(&mut self) {
-        if self.outstanding > 0 {
+        if self.outstanding() > 0 {
             let mut cache = Cache::new(&self.pool);
             self.reap(&mut cache);
             self.kick();
