@@ -169,25 +169,31 @@ impl<'ast> Visit<'ast> for Finder<'_> {
         visit::visit_expr_unary(self, expr);
     }
 
-    fn visit_arm(&mut self, arm: &'ast syn::Arm) {
-        match &arm.guard {
-            Some((_, guard)) if !has_let(guard) => {
-                let mutants = self.take(guard.span(), "MatchArmGuard");
-                let whole = self.range(guard.span());
-                let changed = mutants.into_iter().map(|mutant| {
-                    let text = mutant.replacement.clone();
-                    (mutant, text)
-                });
-                self.wrap(whole, changed.collect());
-            }
-            Some(_) => {}
-            None => {
+    /// An arm that may be left out has a guard, so another one must take what it takes. Without such an arm they are left, as
+    /// the compiler would not say which one it lacks.
+    fn visit_expr_match(&mut self, expr: &'ast syn::ExprMatch) {
+        let takes_all = |arm: &syn::Arm| arm.guard.is_none() && matches!(arm.pat, syn::Pat::Wild(_));
+        if expr.arms.iter().any(takes_all) {
+            for arm in expr.arms.iter().filter(|arm| arm.guard.is_none()) {
                 for mutant in self.take(arm.span(), "MatchArm") {
                     let at = self.range(arm.pat.span()).end;
                     let text = format!(" if !{}", is(&mutant));
                     self.edits.push(Edit { at, is_end: false, reach: 0, text, number: mutant.number });
                 }
             }
+        }
+        visit::visit_expr_match(self, expr);
+    }
+
+    fn visit_arm(&mut self, arm: &'ast syn::Arm) {
+        if let Some((_, guard)) = arm.guard.as_ref().filter(|(_, guard)| !has_let(guard)) {
+            let mutants = self.take(guard.span(), "MatchArmGuard");
+            let whole = self.range(guard.span());
+            let changed = mutants.into_iter().map(|mutant| {
+                let text = mutant.replacement.clone();
+                (mutant, text)
+            });
+            self.wrap(whole, changed.collect());
         }
         visit::visit_arm(self, arm);
     }
