@@ -52,6 +52,25 @@ fn the_call_that_fills_the_ring_wakes_a_driver_that_ran_dry() {
     }
 }
 
+/// Also if the frames of the packets that it shows are all there are.
+#[test]
+fn what_was_shown_is_received_into_by_the_end_of_the_call() {
+    type Move = fn(&mut Port) -> usize;
+    let moves: [(&str, Move); 3] = [
+        ("forward, to drop", |port| port.forward(|_| Verdict::Drop).unwrap().received),
+        ("for_each", |port| port.for_each(|_| ()).unwrap()),
+        ("for_each, with other data", |port| port.for_each(|packet| packet.truncate(1)).unwrap()),
+    ];
+    for (name, moves) in moves {
+        let (kernel, card, pool, mut port) = card(16, config().fill_level(16));
+        for round in 1..5 {
+            assert_eq!(arrive(&card, 16), 16, "{name}");
+            assert_eq!((moves(&mut port), rx_wakeups(&mut port)), (16, round), "{name}");
+        }
+        check_frames(&kernel, &pool);
+    }
+}
+
 #[test]
 fn so_do_the_calls_that_only_fill_it() {
     // All frames of the pool are on their way.

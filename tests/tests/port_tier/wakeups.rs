@@ -1,13 +1,13 @@
 //! What a port makes of a kernel that wants to be woken up.
 
 use xsk::error::Step;
-use xsk::port::Policy;
+use xsk::port::{Policy, Verdict};
 use xsk::{Batch, Port};
 use xsk_core::errno::{EAGAIN, EBUSY, EINTR, EIO, ENETDOWN, ENOBUFS};
 use xsk_sim::fault::{Call, FaultRule};
 use xsk_sim::{DeviceConfig, Profile, SimDevice, SimKernel};
 
-use crate::kit::{check_frames, config, free_frames, pool};
+use crate::kit::{check_frames, config, free_frames, pool, world};
 
 /// A card with zero copy, whose driver sleeps when the fill ring is empty.
 fn card(profile: Profile) -> (SimKernel, SimDevice) {
@@ -84,4 +84,35 @@ fn a_driver_that_polls_by_itself_is_not_woken_up() {
     let (woken, step) = woken_with(None, Policy::NeedWakeup);
     assert!(woken > 0 && step.is_none());
     assert_eq!(woken_with(Some(EIO), Policy::Interrupt), (0, None));
+}
+
+/// The kernel was busy when it was asked to send: whatever is forwarded next, and if it is nothing, it is asked again.
+#[test]
+fn forwarding_asks_again_for_what_is_not_sent() {
+    type Next = fn(&mut Port) -> usize;
+    let next: [(Next, usize); 3] = [
+        (|port| port.forward(|_| Verdict::Drop).unwrap().received, 0),
+        (|port| port.forward(|_| Verdict::Drop).unwrap().received, 1),
+        (|port| port.forward(|_| Verdict::Send).unwrap().received, 1),
+    ];
+    for (next, arrived) in next {
+        let (kernel, _a, b) = world(1);
+        let pool = pool(&kernel, 64);
+        let mut port = Port::open(&pool, "a", 0, config()).unwrap();
+        let busy = kernel.fault(FaultRule::errno(Call::SendTo, EAGAIN).times(1));
+        let mut packet = port.packet().unwrap();
+        packet.extend_from_slice(&[7; 60]).unwrap();
+        port.send_one(packet).unwrap();
+        assert_eq!((busy.hits(), b.receive()), (1, None));
+        (0..arrived).for_each(|_| b.send(&[8; 60]).unwrap());
+        assert_eq!(next(&mut port), arrived);
+        assert_eq!(b.receive(), Some(vec![7; 60]));
+        // Nothing is left to ask for.
+        while b.receive().is_some() {}
+        let asked = port.stats().unwrap().tx_wakeups;
+        b.send(&[8; 60]).unwrap();
+        assert_eq!(port.forward(|_| Verdict::Drop).unwrap().received, 1);
+        assert_eq!(port.forward(|_| Verdict::Drop).unwrap().received, 0);
+        assert_eq!(port.stats().unwrap().tx_wakeups, asked);
+    }
 }
