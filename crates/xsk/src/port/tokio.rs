@@ -14,7 +14,8 @@ use crate::queue::Fd;
 
 /// A [`Port`] whose waiting is tokio's: feature `tokio`.
 ///
-/// It needs a runtime with its I/O and time drivers, and a backend whose sockets are file descriptors that can be polled.
+/// It needs a runtime with its I/O and time drivers, and a backend whose sockets are file descriptors that can be polled. Those of
+/// the simulated kernel become ready only while that runs in the background (`SimKernel::threaded`).
 /// Everything else of the port is behind [`get_mut`](Self::get_mut).
 ///
 /// Both methods may be cancelled: a future that is dropped has moved no packets that are not in the batch, or on their way.
