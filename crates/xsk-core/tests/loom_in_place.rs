@@ -8,7 +8,7 @@ use support::explore::{check, note};
 use support::half::Entry;
 use support::in_place::{move_over, put, take};
 use support::kernel::ModelKernel;
-use support::models::{SOUND, four, one, over, two};
+use support::models::{SOUND, Shape, four, one, over, two};
 use xsk_core::abi::xdp_desc;
 
 /// Interleavings that a shape has at least.
@@ -61,6 +61,9 @@ fn from_completion_to_fill() {
     over(LEAST, "completion to fill", Some(4), one(3), model);
     over(LEAST, "completion to fill", Some(3), two(3), model);
     over(LEAST, "completion to fill", Some(2), four(3), model);
+    // Four that are one after the other move at once.
+    let four_at_once = Shape { capacity: 4, start: u32::MAX - 3, batch: 4, attempts: 3 };
+    over(LEAST, "completion to fill", Some(2), four_at_once, model);
 }
 
 #[test]

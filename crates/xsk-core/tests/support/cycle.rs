@@ -5,7 +5,7 @@ use std::sync::Arc;
 use loom::sync::Mutex;
 use loom::thread;
 use xsk_core::abi::xdp_desc;
-use xsk_core::ring::{Consumer, Producer};
+use xsk_core::ring::{Consumer, Pass, Producer};
 
 use super::frames::{Frames, Place};
 use super::half::{ConsumerHalf, KernelHalf, ProducerHalf, Release};
@@ -224,8 +224,7 @@ impl Socket {
     /// Receives what there is, checks and changes it, and sends it on. Returns what did not fit.
     fn forward(&mut self) -> Vec<u64> {
         if self.in_place {
-            self.forward_in_place();
-            return Vec::new();
+            return self.forward_in_place();
         }
         let mut got = vec![0; self.rx.capacity() as usize];
         let count = self.rx.consume(&mut got, |to, desc| {
@@ -246,12 +245,13 @@ impl Socket {
         got
     }
 
-    /// The same without an array between. What does not fit stays where it is.
-    fn forward_in_place(&mut self) {
+    /// The same without an array between. What does not fit stays where it is; a packet in three is not sent, and returned.
+    fn forward_in_place(&mut self) -> Vec<u64> {
+        let mut dropped = Vec::new();
         loop {
             let mut slots = self.tx.slots(self.rx.capacity(), 0).unwrap();
             let mut entries = self.rx.entries(slots.room()).unwrap();
-            for desc in entries.by_ref() {
+            entries.pass_to(&mut slots, |desc| {
                 self.umem.hand_over(desc.addr, Place::Rx, Place::User);
                 assert_eq!(
                     desc.len,
@@ -260,15 +260,20 @@ impl Socket {
                 );
                 let len = desc.len + 1000;
                 self.umem.write(desc.addr, len);
+                self.seen += 1;
+                if self.seen.is_multiple_of(3) {
+                    dropped.push(desc.addr);
+                    return Pass::Out;
+                }
                 self.umem.hand_over(desc.addr, Place::User, Place::Tx);
-                assert!(slots.put(xdp_desc { len, ..desc }));
-            }
-            self.seen += entries.taken();
+                Pass::OnAs(xdp_desc { len, ..desc })
+            });
             let more = entries.is_cut() || (slots.is_cut() && slots.room() == 0);
             if !more {
                 break;
             }
         }
+        dropped
     }
 }
 

@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 
 use loom::thread;
-use xsk_core::ring::{Consumer, Producer};
+use xsk_core::ring::{Consumer, Pass, Producer};
 
 use super::half::{ConsumerHalf, Entry, KernelHalf, ProducerHalf};
 use super::loom_ring::LoomRing;
@@ -132,8 +132,8 @@ fn take_into<T: Entry>(
     got.extend(out[..count].iter().map(|element| unsafe { element.assume_init() }));
 }
 
-/// Completion to fill: what the kernel has sent goes back to it to receive into, from ring to ring; an entry in four is looked at on
-/// the way. Returns how many moved.
+/// Completion to fill: what the kernel has sent goes back to it to receive into, from ring to ring, with and without a look at
+/// each; an entry in four goes another way. Returns how many moved.
 ///
 /// If the kernel is `ahead`, it has sent as many as there are slots before it begins. Only then does what it sends not order the
 /// fill ring's slots; and only otherwise does what it takes not order those of the completion ring.
@@ -164,14 +164,29 @@ pub fn move_over<K: KernelHalf>(shape: Shape, ahead: bool, weakened: Weakened) -
 
     // SAFETY: the only producer and consumer of these rings.
     let (mut fill, mut completion) = unsafe { (Producer::new(fill), Consumer::new(completion)) };
-    let mut moved = 0;
+    let (mut moved, mut by_looks) = (0, false);
+    // Four in a row are moved at once.
+    let is_special = |entry: u64| shape.batch < 4 && entry.number() % 4 == 1;
     let mut turn = |fill: &mut Producer<LoomRing<u64>>, completion: &mut Consumer<LoomRing<u64>>| {
         let mut slots = fill.slots(shape.batch, 0).unwrap();
         let mut entries = completion.entries(slots.room()).unwrap();
-        entries.move_to(&mut slots, |entry| entry.number() % 4 != 1);
-        // There was a slot for each entry.
-        if let Some(special) = entries.next() {
-            assert_eq!(special.number() % 4, 1);
+        let mut special = None;
+        if by_looks {
+            entries.pass_to(&mut slots, |entry| {
+                if !is_special(entry) {
+                    return Pass::On;
+                }
+                special = Some(entry);
+                Pass::OutAndEnd
+            });
+        } else {
+            entries.move_to(&mut slots, |entry| !is_special(entry));
+            // There was a slot for each entry.
+            special = entries.next();
+        }
+        by_looks = !by_looks;
+        if let Some(special) = special {
+            assert!(is_special(special));
             assert!(slots.put(special));
         }
         assert_eq!(entries.taken(), slots.written());
