@@ -126,6 +126,10 @@ fn what_a_pool_can_be() {
         refused(default.frames(u32::MAX)),
         Diagnosis::Layout(LayoutError::TooLong { chunks: u32::MAX, chunk_size: 4096 })
     );
+    assert_eq!(
+        refused(default.frames(1 << 31).frame_size(1 << 15)),
+        Diagnosis::Layout(LayoutError::TooLong { chunks: 1 << 31, chunk_size: 1 << 15 })
+    );
     assert!(matches!(refused(default.headroom(4096)), Diagnosis::Layout(_)));
     // What is larger than a page the kernel refuses.
     for size in [8192, 1 << 15] {
