@@ -105,7 +105,6 @@ impl<'a> Burst<'a> {
     fn show_and_send(&mut self, show: &mut impl FnMut(&mut Packet) -> Verdict) -> Rest {
         let RxSide { ring, pool, owner, assembly, trouble, shared, .. } = &mut *self.rx;
         let Some(tx) = self.tx.as_deref_mut() else { return Rest::Nothing };
-        let intake = Intake::new(pool, *owner).unless(assembly.is_under_way);
         let mut entries = match ring.entries(self.left) {
             Ok(entries) => entries,
             Err(index) => {
@@ -121,6 +120,7 @@ impl<'a> Burst<'a> {
                 return Rest::Nothing;
             }
         };
+        let intake = Intake::new(pool, *owner).unless(assembly.is_under_way);
         let sender = tx.owner;
         let mut special = ManuallyDrop::new(None);
         let is_ended = entries.pass_to(&mut slots, |desc| {

@@ -155,8 +155,11 @@ impl RxSide {
     /// nothing is there ([`wake_idle`](Self::wake_idle)).
     #[inline]
     pub(super) fn wake_fenced(&mut self) {
-        if std::mem::take(&mut self.filled) && self.fill.asks_for_wakeup() {
-            self.call_rx();
+        if self.filled {
+            self.filled = false;
+            if self.fill.asks_for_wakeup() {
+                self.call_rx();
+            }
         }
     }
 

@@ -297,7 +297,6 @@ impl TxSide {
     /// a ring.
     #[inline(always)]
     fn move_back(&mut self, rx: &mut RxSide) -> Moved {
-        let (view, owner, new) = (self.pool.memory().view(), self.owner, rx.owner);
         let mut entries = match self.completion.entries_now() {
             Ok(entries) => entries,
             Err(index) => {
@@ -312,6 +311,7 @@ impl TxSide {
                 return Moved { count: 0, back: entries.wanted(), lack: 0 };
             }
         };
+        let (view, owner, new) = (self.pool.memory().view(), self.owner, rx.owner);
         // The kernel takes an address for its frame.
         entries.move_to(&mut slots, |address| {
             let Some(frame) = view.find(address, owner) else { return false };
@@ -320,7 +320,9 @@ impl TxSide {
             true
         });
         let moved = Moved { count: entries.taken(), back: entries.wanted(), lack: slots.wanted() };
-        rx.filled |= moved.count > 0;
+        if moved.count > 0 {
+            rx.filled = true;
+        }
         moved
     }
 
