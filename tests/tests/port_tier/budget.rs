@@ -3,7 +3,7 @@
 use xsk::error::{Diagnosis, Step};
 use xsk::port::PortConfig;
 use xsk::{Batch, Pool, Port};
-use xsk_core::errno::ENOMEM;
+use xsk_core::errno::{EAGAIN, ENOMEM};
 use xsk_sim::fault::{Call, FaultRule};
 use xsk_sim::{DeviceConfig, Profile, SimKernel};
 
@@ -75,4 +75,54 @@ fn a_kernel_that_fails_at_it_is_reported() {
     let _full = kernel.fault(FaultRule::errno(Call::SetSockOpt, ENOMEM).nth(5));
     let error = Port::open(&pool, "a", 0, config()).unwrap_err();
     assert_eq!((error.step(), error.errno()), (Step::TxBudget, Some(ENOMEM)));
+}
+
+/// 32 for each wakeup: as many wakeups as that takes.
+#[test]
+fn what_an_old_kernel_sends_in_parts_is_sent_by_one_call() {
+    let kernel = SimKernel::with_profile(3, Profile::LINUX_6_12);
+    let (_a, b) = kernel.veth("a", "b", &DeviceConfig::default()).unwrap();
+    let pool = pool(&kernel, 512);
+    let mut port = Port::open(&pool, "a", 0, config()).unwrap();
+    let mut batch = Batch::with_capacity(256);
+    assert_eq!(port.packets(&mut batch), 256);
+    batch.iter_mut().for_each(|packet| packet.resize(60).unwrap());
+    assert_eq!(port.send(&mut batch).unwrap(), 256);
+    let stats = port.stats().unwrap();
+    assert_eq!((stats.tx_waiting, stats.tx_wakeups), (0, 8));
+    assert_eq!(std::iter::from_fn(|| b.receive()).count(), 256);
+}
+
+/// The kernel ends a pass with each packet that the driver drops: a call does not go on for all of them.
+#[test]
+fn a_call_makes_few_wakeups_where_each_does_little() {
+    let (kernel, _a, _b) = world(1);
+    let pool = pool(&kernel, 64);
+    let mut port = Port::open(&pool, "a", 0, config()).unwrap();
+    let mut batch = Batch::with_capacity(16);
+    port.packets(&mut batch);
+    batch.iter_mut().for_each(|packet| packet.resize(1600).unwrap());
+    assert_eq!(port.send(&mut batch).unwrap(), 16);
+    let stats = port.stats().unwrap();
+    assert_eq!((stats.tx_wakeups, stats.tx_dropped), (2, 2));
+    for _ in 0..7 {
+        port.flush().unwrap();
+    }
+    let stats = port.stats().unwrap();
+    assert_eq!((stats.tx_dropped, stats.unfinished), (16, 0));
+}
+
+#[test]
+fn a_wakeup_that_does_nothing_is_not_repeated_at_once() {
+    let (kernel, _a, b) = world(1);
+    let pool = pool(&kernel, 64);
+    let mut port = Port::open(&pool, "a", 0, config()).unwrap();
+    let busy = kernel.fault(FaultRule::errno(Call::SendTo, EAGAIN));
+    let mut packet = port.packet().unwrap();
+    packet.resize(60).unwrap();
+    port.send_one(packet).unwrap();
+    assert_eq!(busy.hits(), 1);
+    assert_eq!((port.flush().unwrap(), busy.hits()), (1, 2));
+    drop(busy);
+    assert_eq!((port.flush().unwrap(), b.receive().is_some()), (0, true));
 }

@@ -13,7 +13,7 @@ use crate::config::MIN_TX_BUDGET;
 use crate::error::{Diagnosis, Step};
 use crate::packet::{Batch, Packet, Requests};
 use crate::pool::{BURST, Cache, Owner, Pool};
-use crate::queue::{ConsumerOf, ProducerOf, Shared};
+use crate::queue::{ConsumerOf, Pass, ProducerOf, Shared};
 
 /// Segments that Linux sends as one packet, with its default of `MAX_SKB_FRAGS` (`net/xdp/xsk.c:xsk_build_skb`).
 const MAX_SEGMENTS: usize = 18;
@@ -30,6 +30,8 @@ pub(super) struct TxSide {
     pub(super) sent: u64,
     /// What the index of the TX ring is ahead of that of the completion ring when no frame is on the TX ring or with the kernel.
     ahead: u32,
+    /// The index of the TX ring when the kernel was woken up last.
+    woken: u32,
     /// System calls for the sending side.
     pub(super) wakeups: u64,
     /// What packets may ask for.
@@ -98,6 +100,7 @@ impl TxSide {
             timestamps: Timestamps::new(stamped, if has_metadata { on_their_way } else { 0 }),
             offloads,
             ahead: ring.index().wrapping_sub(completion.index()),
+            woken: ring.index(),
             ring,
             completion,
             pool: pool.clone(),
@@ -396,15 +399,22 @@ impl TxSide {
             Ok(left) => left,
             Err(index) => return self.trouble.defer(self.shared.broken("TX", index)),
         };
+        // Linux before 6.17 shows what it has taken when it has taken all, and ends after 32 (`net/xdp/xsk.c:xsk_generic_xmit`): it
+        // is asked again without that, but not more often than what is new can need.
+        let mut unseen = self.ring.index().wrapping_sub(self.woken) / MIN_TX_BUDGET;
+        self.woken = self.ring.index();
         for _ in 0..2 + left / MIN_TX_BUDGET {
             self.wakeups += 1;
-            match self.shared.wake_tx() {
-                Ok(dropped) => self.dropped += u64::from(dropped),
+            let pass = match self.shared.wake_tx() {
+                Ok(pass) => pass,
                 Err(error) => return self.trouble.defer(error),
-            }
+            };
+            self.dropped += u64::from(pass == Pass::Dropped);
             match self.ring.outstanding() {
-                Ok(now) if now > 0 && now < left => left = now,
-                _ => return,
+                Ok(0) | Err(_) => return,
+                Ok(now) if now < left => left = now,
+                Ok(_) if pass != Pass::Done && unseen > 0 => unseen -= 1,
+                Ok(_) => return,
             }
         }
     }

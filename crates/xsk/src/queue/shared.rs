@@ -123,16 +123,16 @@ impl Shared {
         }
     }
 
-    /// Makes the kernel transmit. What the next wakeup can mend is no error (`net/xdp/xsk.c:__xsk_sendmsg`). Returns whether
-    /// the driver dropped a packet, with which the kernel ends a pass.
-    pub(crate) fn wake_tx(&self) -> Result<bool, Error> {
+    /// Makes the kernel transmit. What the next wakeup can mend is no error (`net/xdp/xsk.c:__xsk_sendmsg`).
+    pub(crate) fn wake_tx(&self) -> Result<Pass, Error> {
         match self.backend().sendto(self.handle()) {
             Err(error) => match error.raw_os_error() {
-                Some(errno::EBUSY) => Ok(true),
-                Some(errno::ENOBUFS | errno::EAGAIN | errno::ENETDOWN) => Ok(false),
+                Some(errno::EBUSY) => Ok(Pass::Dropped),
+                Some(errno::EAGAIN) => Ok(Pass::Part),
+                Some(errno::ENOBUFS | errno::ENETDOWN) => Ok(Pass::Done),
                 _ => Err(self.call_error(Step::Wakeup, error)),
             },
-            Ok(()) => Ok(false),
+            Ok(()) => Ok(Pass::Done),
         }
     }
 
@@ -172,6 +172,17 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.debug(f, "Shared").finish_non_exhaustive()
     }
+}
+
+/// How far the kernel came when it was made to transmit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// As far as it will for now.
+    Done,
+    /// Its budget is spent, or something is full that is emptied by itself.
+    Part,
+    /// Up to a packet that the driver dropped.
+    Dropped,
 }
 
 /// Counts a queue's polls that had no timeout and found nothing.
