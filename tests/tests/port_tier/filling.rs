@@ -93,6 +93,23 @@ fn so_do_the_calls_that_only_fill_it() {
     check_frames(&kernel, &pool);
 }
 
+/// Frames that were sent are given to it as well.
+#[test]
+fn what_comes_back_wakes_it_too() {
+    let (kernel, card, pool, mut port) = card(32, config().fill_level(16).rx_ring(32));
+    let mut batch = Batch::new();
+    assert_eq!(arrive(&card, 16), 16);
+    assert_eq!(port.recv(&mut batch).unwrap(), 16);
+    assert_eq!(arrive(&card, 20), 16, "the other frames");
+    assert_eq!(port.send(&mut batch).unwrap(), 16);
+    kernel.run_until_idle(1000);
+    assert_eq!(arrive(&card, 1), 0, "they are back, and nobody has looked");
+    let mut four = Batch::with_capacity(4);
+    assert_eq!(port.recv(&mut four).unwrap(), 4);
+    assert_eq!(arrive(&card, 16), 16);
+    check_frames(&kernel, &pool);
+}
+
 /// The wakeup failed, as it may, or the driver has not come to it. Calls that give it nothing do not ask again as long as there
 /// are packets; one that finds nothing does.
 #[test]
@@ -152,6 +169,14 @@ fn frames_go_onto_the_ring_in_batches() {
         waiting.push(port.stats().unwrap().fill_waiting);
     }
     assert_eq!(waiting, [15, 14, 13, 16, 15, 14, 13, 16, 15, 14]);
+    let (mut rx, _tx) = port.split();
+    waiting.clear();
+    for _ in 0..8 {
+        b.send(&[1; 60]).unwrap();
+        assert_eq!(rx.recv(&mut Batch::new()).unwrap(), 1);
+        waiting.push(rx.stats().unwrap().fill_waiting);
+    }
+    assert_eq!(waiting, [13, 16, 15, 14, 13, 16, 15, 14]);
 }
 
 #[test]

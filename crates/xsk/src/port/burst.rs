@@ -262,7 +262,7 @@ impl<'a> Burst<'a> {
         while let Some(desc) = entries.next() {
             let index = entries.index().wrapping_sub(1);
             packet = intake.take_other(desc, assembly, trouble, index);
-            if packet.is_some() || !assembly.is_under_way {
+            if packet.is_some() {
                 break;
             }
         }

@@ -70,8 +70,7 @@ impl RxSide {
         let mut filler = batch.filler();
         let mut seen = 0;
         while filler.room() > 0 {
-            let room = filler.room() as u32;
-            let mut entries = match ring.entries(room) {
+            let mut entries = match ring.entries(filler.room() as u32) {
                 Ok(entries) => entries,
                 Err(index) => {
                     trouble.defer(self.shared.broken("RX", index));
@@ -91,7 +90,8 @@ impl RxSide {
                 continue;
             }
             seen += entries.taken();
-            if entries.taken() < room && !entries.is_cut() {
+            // The batch is full, or the ring empty.
+            if !entries.is_cut() {
                 break;
             }
         }
