@@ -69,7 +69,7 @@ impl RxSide {
         let intake = Intake::new(pool, *owner);
         let mut filler = batch.filler();
         let mut seen = 0;
-        while filler.room() > 0 {
+        loop {
             let mut entries = match ring.entries(filler.room() as u32) {
                 Ok(entries) => entries,
                 Err(index) => {

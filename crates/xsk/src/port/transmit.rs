@@ -401,7 +401,8 @@ impl TxSide {
         };
         // Linux before 6.17 shows what it has taken when it has taken all, and ends after 32 (`net/xdp/xsk.c:xsk_generic_xmit`): it
         // is asked again without that, but not more often than what is new can need.
-        let mut unseen = self.ring.index().wrapping_sub(self.woken) / MIN_TX_BUDGET;
+        let new = self.ring.index().wrapping_sub(self.woken);
+        let mut unseen = new.saturating_sub(1) / MIN_TX_BUDGET;
         self.woken = self.ring.index();
         for _ in 0..2 + left / MIN_TX_BUDGET {
             self.wakeups += 1;
