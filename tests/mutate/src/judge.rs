@@ -10,21 +10,27 @@ use std::time::{Duration, Instant};
 use crate::build::Program;
 
 /// What became of a mutant, or of a test program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
     /// All tests passed.
     Passed,
-    /// One failed.
-    Failed,
+    /// This one failed, or without a name the whole program.
+    Failed(String),
     /// They took too long.
     Late,
 }
 
-/// Runs one program. It is stopped at the first test that fails.
-pub(crate) fn run(program: &Program, mutant: usize, limit: Duration) -> Result<End, String> {
+/// Runs one program, or one test of it. It is stopped at the first test that fails.
+pub(crate) fn run(
+    program: &Program,
+    test: Option<&str>,
+    mutant: usize,
+    limit: Duration,
+) -> Result<End, String> {
     let describe = |error| format!("{}: {error}", program.path.display());
     let mut command = Command::new(&program.path);
     command
+        .args(test.map(|test| ["--exact", test]).iter().flatten())
         .current_dir(&program.dir)
         .env("XSK_MUTANT", mutant.to_string())
         .env("RUST_BACKTRACE", "0")
@@ -38,7 +44,9 @@ pub(crate) fn run(program: &Program, mutant: usize, limit: Duration) -> Result<E
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-            if line.ends_with(b"... FAILED") && sender.send(()).is_err() {
+            let Some(name) = line.strip_suffix(b" ... FAILED") else { continue };
+            let name = String::from_utf8_lossy(name.strip_prefix(b"test ").unwrap_or(name)).into_owned();
+            if sender.send(name).is_err() {
                 return;
             }
         }
@@ -46,12 +54,12 @@ pub(crate) fn run(program: &Program, mutant: usize, limit: Duration) -> Result<E
     let began = Instant::now();
     // The channel is closed when the program ends.
     let end = match receiver.recv_timeout(limit) {
-        Ok(()) => End::Failed,
+        Ok(name) => End::Failed(name),
         Err(mpsc::RecvTimeoutError::Timeout) => End::Late,
         Err(mpsc::RecvTimeoutError::Disconnected) => loop {
             match child.try_wait().map_err(describe)? {
                 Some(status) if status.success() => return Ok(End::Passed),
-                Some(_) => return Ok(End::Failed),
+                Some(_) => return Ok(End::Failed(String::new())),
                 None if began.elapsed() > limit => break End::Late,
                 None => thread::sleep(Duration::from_millis(1)),
             }
