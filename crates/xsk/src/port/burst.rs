@@ -329,7 +329,8 @@ fn account(rx: &mut RxSide, mut tx: Option<&mut TxSide>, cache: &mut Cache, done
     let mut is_waiting = rx.filled;
     if let Some(tx) = tx.as_deref_mut() {
         tx.sent += done.sent as u64;
-        is_waiting |= done.sent > 0 || tx.outstanding() > 0;
+        let has_sent = done.sent > 0;
+        is_waiting |= has_sent || tx.outstanding() > 0;
     }
     // One fence for both rings.
     if is_waiting {
