@@ -18,6 +18,10 @@ use crate::queue::{ConsumerOf, Pass, ProducerOf, Shared};
 /// Segments that Linux sends as one packet, with its default of `MAX_SKB_FRAGS` (`net/xdp/xsk.c:xsk_build_skb`).
 const MAX_SEGMENTS: usize = 18;
 
+/// Descriptors that a wakeup takes at least where more wait: 16 in Linux 5.10, 32 in 6.1 and later
+/// (`net/xdp/xsk.c:TX_BATCH_SIZE`).
+const LEAST_PASS: u32 = 16;
+
 #[derive(Debug)]
 pub(super) struct TxSide {
     pub(super) ring: ProducerOf<xdp_desc>,
@@ -399,12 +403,13 @@ impl TxSide {
             Ok(left) => left,
             Err(index) => return self.trouble.defer(self.shared.broken("TX", index)),
         };
-        // Linux before 6.17 shows what it has taken when it has taken all, and ends after 32 (`net/xdp/xsk.c:xsk_generic_xmit`): it
+        // Linux before 6.17 shows what it has taken when it has taken all, and ends before (`net/xdp/xsk.c:xsk_generic_xmit`): it
         // is asked again without that, but not more often than what is new can need.
         let new = self.ring.index().wrapping_sub(self.woken);
-        let mut unseen = new.saturating_sub(1) / MIN_TX_BUDGET;
+        let mut unseen = new.saturating_sub(1) / LEAST_PASS;
         self.woken = self.ring.index();
-        for _ in 0..2 + left / MIN_TX_BUDGET {
+        let mut seen = 1 + left / MIN_TX_BUDGET;
+        loop {
             self.wakeups += 1;
             let pass = match self.shared.wake_tx() {
                 Ok(pass) => pass,
@@ -412,10 +417,9 @@ impl TxSide {
             };
             self.dropped += u64::from(pass == Pass::Dropped);
             match self.ring.outstanding() {
-                Ok(0) | Err(_) => return,
-                Ok(now) if now < left => left = now,
-                Ok(_) if pass != Pass::Done && unseen > 0 => unseen -= 1,
-                Ok(_) => return,
+                Ok(now) if 0 < now && now < left && seen > 0 => (left, seen) = (now, seen - 1),
+                Ok(now) if now == left && pass != Pass::Done && unseen > 0 => unseen -= 1,
+                _ => return,
             }
         }
     }
