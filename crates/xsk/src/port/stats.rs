@@ -191,4 +191,26 @@ mod tests {
         let causes: Vec<Loss> = of_kernel(kernel.into(), Mode::Copy).losses().map(|(loss, _)| loss).collect();
         assert_eq!(causes, [Loss::NoFrame, Loss::TooLong, Loss::RxRingFull, Loss::TxRefused]);
     }
+
+    #[test]
+    fn what_was_counted_between_and_what_waits_now() {
+        let at = |n: u64| PortStats {
+            received: n,
+            sent: 2 * n,
+            violations: 3 * n,
+            rx_wakeups: 4 * n,
+            tx_wakeups: 5 * n,
+            no_frame: 6 * n,
+            too_long: 7 * n,
+            rx_ring_full: 8 * n,
+            tx_dropped: 9 * n,
+            tx_refused: 10 * n,
+            timestamps_lost: 11 * n,
+            rx_waiting: 1,
+            tx_waiting: 2,
+            fill_waiting: 3,
+            unfinished: 4,
+        };
+        assert_eq!(at(107).since(&at(100)), at(7));
+    }
 }
