@@ -134,3 +134,18 @@ fn a_wakeup_that_does_nothing_is_not_repeated_at_once() {
     drop(busy);
     assert_eq!((port.flush().unwrap(), std::iter::from_fn(|| b.receive()).count()), (0, 65));
 }
+
+/// The kernel says that it has done all it can: nothing is asked again that it did not ask for.
+#[test]
+fn a_wakeup_that_is_lost_is_not_repeated_at_once() {
+    let (kernel, _a, b) = world(1);
+    let pool = pool(&kernel, 128);
+    let mut port = Port::open(&pool, "a", 0, config()).unwrap();
+    let lost = kernel.fault(FaultRule::lose_kicks());
+    let mut batch = Batch::with_capacity(16);
+    port.packets(&mut batch);
+    batch.iter_mut().for_each(|packet| packet.resize(60).unwrap());
+    assert_eq!((port.send(&mut batch).unwrap(), lost.hits()), (16, 1));
+    drop(lost);
+    assert_eq!((port.flush().unwrap(), std::iter::from_fn(|| b.receive()).count()), (0, 16));
+}

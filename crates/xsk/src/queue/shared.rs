@@ -215,3 +215,17 @@ impl fmt::Debug for Deferred {
         f.write_str("Deferred(..)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_polls_are_many_now_and_then() {
+        let idle = IdlePolls::default();
+        for _ in 0..3 {
+            let first = (1..).find(|_| idle.are_many());
+            assert_eq!(first, Some(IDLE_POLLS));
+        }
+    }
+}

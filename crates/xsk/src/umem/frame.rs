@@ -331,15 +331,8 @@ impl Write for Cursor<'_> {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut total = 0;
-        for bytes in slices {
-            let count = self.write(bytes)?;
-            total += count;
-            if count < bytes.len() {
-                break;
-            }
-        }
-        Ok(total)
+        // Once it is full nothing more is written.
+        slices.iter().map(|bytes| self.write(bytes)).sum()
     }
 
     #[inline]
@@ -358,6 +351,9 @@ mod tests {
         let mut desc = FrameDesc::at(5);
         desc.receive(xdp_desc { addr: 256, len: 60, options: 1 });
         assert!(desc.has_more_frames());
+        let mut other = FrameDesc::at(5);
+        other.set_options(2);
+        assert!(!other.has_more_frames());
         assert_eq!(desc.transmit(), xdp_desc { addr: 256, len: 60, options: 1 });
         let shown = "FrameDesc { addr: 256, lengths: SegmentLengths { headroom: 0, data: 60 }, options: 1 }";
         assert_eq!(format!("{desc:?}"), shown);
@@ -365,6 +361,14 @@ mod tests {
         (*headroom, *data) = (7, 9);
         assert_eq!((desc.lengths().headroom(), desc.lengths().data(), desc.options()), (7, 9, 1));
         assert_eq!(desc.lengths(), &SegmentLengths { data: 9, options: 1, headroom: 7 });
+    }
+
+    #[test]
+    fn a_view_is_its_bytes() {
+        assert_eq!(
+            (Headroom::new(b"abc").contents(), Data::new(b"de").contents()),
+            (&b"abc"[..], &b"de"[..])
+        );
     }
 
     #[test]
