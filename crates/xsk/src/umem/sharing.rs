@@ -125,3 +125,34 @@ impl Drop for Membership {
         self.umem.lock().members.retain(|member| member.id != self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_lost_its_device_is_given_up() {
+        let key = |queue| QueueKey { namespace: NamespaceId([1, 2]), ifindex: 3, queue };
+        let member = |id: u32| Member {
+            id: id.into(),
+            key: key(id),
+            socket: Handle(id as i32),
+            pool_rings: true,
+            dead: false,
+        };
+        let mut state = State { members: vec![member(0), member(1)], ..State::default() };
+        let shared = |state: &State| match state.plan(&key(9)) {
+            Plan::Share { socket, .. } => Some(socket),
+            Plan::Register => None,
+        };
+        assert_eq!(shared(&state), Some(Handle(0)));
+        let plan = state.plan(&key(0));
+        assert!(state.give_up(plan));
+        assert_eq!(shared(&state), Some(Handle(1)));
+        let plan = state.plan(&key(0));
+        assert!(state.give_up(plan));
+        assert_eq!(shared(&state), None);
+        // Who would have registered the memory has nobody to give up: asking again would change nothing.
+        assert!(!state.give_up(Plan::Register));
+    }
+}
