@@ -13,7 +13,7 @@ use crate::config::MIN_TX_BUDGET;
 use crate::error::{Diagnosis, Step};
 use crate::packet::{Batch, Packet, Requests};
 use crate::pool::{BURST, Cache, Owner, Pool};
-use crate::queue::{ConsumerOf, Pass, ProducerOf, Shared};
+use crate::queue::{ConsumerOf, ProducerOf, Shared, TxPass};
 
 /// Segments that Linux sends as one packet, with its default of `MAX_SKB_FRAGS` (`net/xdp/xsk.c:xsk_build_skb`).
 const MAX_SEGMENTS: usize = 18;
@@ -415,10 +415,10 @@ impl TxSide {
                 Ok(pass) => pass,
                 Err(error) => return self.trouble.defer(error),
             };
-            self.dropped += u64::from(pass == Pass::Dropped);
+            self.dropped += u64::from(pass == TxPass::Dropped);
             match self.ring.outstanding() {
                 Ok(now) if 0 < now && now < left && seen > 0 => (left, seen) = (now, seen - 1),
-                Ok(now) if now == left && pass != Pass::Done && unseen > 0 => unseen -= 1,
+                Ok(now) if now == left && pass != TxPass::Done && unseen > 0 => unseen -= 1,
                 _ => return,
             }
         }

@@ -15,7 +15,7 @@ pub use comp::CompQueue;
 pub use fd::{Fd, XdpStatistics};
 pub use fill::FillQueue;
 pub use rx::RxQueue;
-pub(crate) use shared::{IdlePolls, Pass, Rings, Shared};
+pub(crate) use shared::{IdlePolls, Rings, Shared, TxPass};
 pub use tx::TxQueue;
 
 /// The producing half of a ring that keeps its socket alive.

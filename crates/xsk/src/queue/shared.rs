@@ -124,15 +124,15 @@ impl Shared {
     }
 
     /// Makes the kernel transmit. What the next wakeup can mend is no error (`net/xdp/xsk.c:__xsk_sendmsg`).
-    pub(crate) fn wake_tx(&self) -> Result<Pass, Error> {
+    pub(crate) fn wake_tx(&self) -> Result<TxPass, Error> {
         match self.backend().sendto(self.handle()) {
             Err(error) => match error.raw_os_error() {
-                Some(errno::EBUSY) => Ok(Pass::Dropped),
-                Some(errno::EAGAIN) => Ok(Pass::Part),
-                Some(errno::ENOBUFS | errno::ENETDOWN) => Ok(Pass::Done),
+                Some(errno::EBUSY) => Ok(TxPass::Dropped),
+                Some(errno::EAGAIN) => Ok(TxPass::Part),
+                Some(errno::ENOBUFS | errno::ENETDOWN) => Ok(TxPass::Done),
                 _ => Err(self.call_error(Step::Wakeup, error)),
             },
-            Ok(()) => Ok(Pass::Done),
+            Ok(()) => Ok(TxPass::Done),
         }
     }
 
@@ -176,7 +176,7 @@ impl fmt::Debug for Shared {
 
 /// How far the kernel came when it was made to transmit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pass {
+pub(crate) enum TxPass {
     /// As far as it will for now.
     Done,
     /// Its budget is spent, or something is full that is emptied by itself.
