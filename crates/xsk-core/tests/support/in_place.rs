@@ -8,29 +8,15 @@ use xsk_core::ring::{Consumer, Pass, Producer};
 
 use super::half::{ConsumerHalf, Entry, KernelHalf, ProducerHalf};
 use super::loom_ring::LoomRing;
-use super::models::{Shape, Weakened};
+use super::models::{Shape, Weakened, consume_by, produce_by};
 
 const UNUSED: u32 = 999;
 
 /// Fill (`u64`) or TX (`xdp_desc`): our producer in place, the kernel's consumer. What goes in comes out once, in order.
 /// Returns how much that was.
 pub fn put<K: KernelHalf, T: Entry>(shape: Shape, weakened: Weakened) -> u32 {
-    let (ring, theirs) =
-        weakened.user_produces(LoomRing::new(shape.capacity, shape.start, T::numbered(UNUSED)));
-    let mut kernel = K::Consumer::<T>::new(theirs, shape.start, T::RELEASE);
-    let kernel = thread::spawn(move || {
-        let mut got = Vec::new();
-        for _ in 0..shape.attempts {
-            got.extend((0..shape.batch).map_while(|_| kernel.take()));
-            kernel.end_pass();
-        }
-        (kernel, got)
-    });
-
-    // SAFETY: the only producer of this ring.
-    let mut user = unsafe { Producer::new(ring) };
-    let mut sent = 0;
-    for attempt in 0..shape.attempts {
+    produce_by::<K, T>(shape, weakened, |user, attempt, before| {
+        let mut sent = before;
         // Every other time it stops after the first.
         let mut left = if attempt % 2 == 0 { shape.batch } else { 1 };
         loop {
@@ -40,49 +26,24 @@ pub fn put<K: KernelHalf, T: Entry>(shape: Shape, weakened: Weakened) -> u32 {
             }
             sent += slots.written();
             if left == 0 || !slots.is_cut() {
-                break;
+                break sent - before;
             }
         }
-    }
-
-    let (mut kernel, mut got) = kernel.join().unwrap();
-    let outstanding = user.outstanding().unwrap();
-    got.extend(std::iter::from_fn(|| kernel.take()));
-    let got: Vec<u32> = got.into_iter().map(T::number).collect();
-    assert!(got.iter().copied().eq(0..sent), "sent 0..{sent}, the kernel got {got:?}");
-    // The kernel may hold its index back, and never runs ahead.
-    assert!(outstanding <= shape.capacity && outstanding <= sent);
-    assert_eq!((user.outstanding(), user.free_now()), (Ok(0), Ok(shape.capacity)));
-    sent
+    })
 }
 
 /// RX (`xdp_desc`) or completion (`u64`): the kernel's producer, our consumer in place. What goes in comes out once, in order.
 /// Returns how much that was.
 pub fn take<K: KernelHalf, T: Entry>(shape: Shape, weakened: Weakened) -> u32 {
-    let (ring, theirs) =
-        weakened.user_consumes(LoomRing::new(shape.capacity, shape.start, T::numbered(UNUSED)));
-    let mut kernel = K::Producer::<T>::new(theirs, shape.start);
-    let kernel = thread::spawn(move || {
-        let mut sent = 0;
-        for _ in 0..shape.attempts {
-            let fits = (0..shape.batch).take_while(|i| kernel.reserve(T::numbered(sent + i))).count();
-            if fits > 0 {
-                kernel.submit();
-            }
-            sent += fits as u32;
-        }
-        sent
-    });
-
-    // SAFETY: the only consumer of this ring.
-    let mut user = unsafe { Consumer::new(ring) };
-    let mut got = Vec::new();
-    for attempt in 0..shape.attempts {
+    consume_by::<K, T>(shape, weakened, |user, attempt, got| {
+        let Some(attempt) = attempt else {
+            return got.extend(user.entries(shape.capacity).unwrap().map(T::number));
+        };
         loop {
             let mut entries = user.entries(shape.batch).unwrap();
             match attempt % 3 {
                 // Into elements, as many as are wanted.
-                0 => take_into(&mut entries, &mut got, |_| true),
+                0 => take_into(&mut entries, got, |_| true),
                 // One by one, of which the second stays.
                 1 => {
                     if let Some(first) = entries.peek() {
@@ -93,7 +54,7 @@ pub fn take<K: KernelHalf, T: Entry>(shape: Shape, weakened: Weakened) -> u32 {
                 }
                 // Into elements, until one with an odd number does not pass: that one is taken singly.
                 _ => {
-                    take_into(&mut entries, &mut got, |number| number % 2 == 0);
+                    take_into(&mut entries, got, |number| number % 2 == 0);
                     got.extend(entries.next().map(T::number));
                 }
             }
@@ -103,19 +64,7 @@ pub fn take<K: KernelHalf, T: Entry>(shape: Shape, weakened: Weakened) -> u32 {
                 break;
             }
         }
-    }
-
-    let sent = kernel.join().unwrap();
-    loop {
-        let mut entries = user.entries(shape.capacity).unwrap();
-        got.extend(entries.by_ref().map(T::number));
-        if entries.taken() == 0 {
-            break;
-        }
-    }
-    assert!(got.iter().copied().eq(0..sent), "the kernel sent 0..{sent}, we got {got:?}");
-    assert_eq!(user.available_now(), Ok(0));
-    sent
+    })
 }
 
 /// Takes entries as long as their numbers pass.

@@ -81,6 +81,25 @@ const UNUSED: u32 = 999;
 /// Fill (`u64`) or TX (`xdp_desc`): our producer, the kernel's consumer. What goes in comes out once, in order.
 /// Returns how much that was.
 pub fn produce<K: KernelHalf, T: Entry>(shape: Shape, weakened: Weakened) -> u32 {
+    produce_by::<K, T>(shape, weakened, |user, attempt, sent| {
+        let items: Vec<u32> = (sent..sent + shape.batch).collect();
+        let give = |n: &u32| T::numbered(*n);
+        if attempt % 2 == 0 {
+            let count = user.produce(&items, give).unwrap();
+            assert!(count == 0 || count == shape.batch, "all or nothing, not {count}");
+            count
+        } else {
+            user.produce_some(&items, give).unwrap()
+        }
+    })
+}
+
+/// As [`produce`]; `send` makes an attempt: it is given which one that is and how much went in before, and returns how much does.
+pub fn produce_by<K: KernelHalf, T: Entry>(
+    shape: Shape,
+    weakened: Weakened,
+    mut send: impl FnMut(&mut Producer<LoomRing<T>>, u32, u32) -> u32,
+) -> u32 {
     let (ring, theirs) =
         weakened.user_produces(LoomRing::new(shape.capacity, shape.start, T::numbered(UNUSED)));
     let mut kernel = K::Consumer::<T>::new(theirs, shape.start, T::RELEASE);
@@ -97,15 +116,7 @@ pub fn produce<K: KernelHalf, T: Entry>(shape: Shape, weakened: Weakened) -> u32
     let mut user = unsafe { Producer::new(ring) };
     let mut sent = 0;
     for attempt in 0..shape.attempts {
-        let items: Vec<u32> = (sent..sent + shape.batch).collect();
-        let give = |n: &u32| T::numbered(*n);
-        sent += if attempt % 2 == 0 {
-            let count = user.produce(&items, give).unwrap();
-            assert!(count == 0 || count == shape.batch, "all or nothing, not {count}");
-            count
-        } else {
-            user.produce_some(&items, give).unwrap()
-        };
+        sent += send(&mut user, attempt, sent);
     }
 
     let (mut kernel, mut got) = kernel.join().unwrap();
@@ -122,6 +133,21 @@ pub fn produce<K: KernelHalf, T: Entry>(shape: Shape, weakened: Weakened) -> u32
 /// RX (`xdp_desc`) or completion (`u64`): the kernel's producer, our consumer. What goes in comes out once, in order.
 /// Returns how much that was.
 pub fn consume<K: KernelHalf, T: Entry>(shape: Shape, weakened: Weakened) -> u32 {
+    consume_by::<K, T>(shape, weakened, |user, attempt, got| {
+        let room = if attempt.is_some() { shape.batch } else { shape.capacity };
+        let mut out = vec![None; room as usize];
+        let count = user.consume(&mut out, |slot, entry| *slot = Some(entry)).unwrap() as usize;
+        assert!(out[..count].iter().all(Option::is_some) && out[count..].iter().all(Option::is_none));
+        got.extend(out.into_iter().flatten().map(T::number));
+    })
+}
+
+/// As [`consume`]; `receive` makes an attempt: it is given which one that is, or in the end none, when it is to take all there are.
+pub fn consume_by<K: KernelHalf, T: Entry>(
+    shape: Shape,
+    weakened: Weakened,
+    mut receive: impl FnMut(&mut Consumer<LoomRing<T>>, Option<u32>, &mut Vec<u32>),
+) -> u32 {
     let (ring, theirs) =
         weakened.user_consumes(LoomRing::new(shape.capacity, shape.start, T::numbered(UNUSED)));
     let mut kernel = K::Producer::<T>::new(theirs, shape.start);
@@ -141,19 +167,18 @@ pub fn consume<K: KernelHalf, T: Entry>(shape: Shape, weakened: Weakened) -> u32
     // SAFETY: the only consumer of this ring.
     let mut user = unsafe { Consumer::new(ring) };
     let mut got = Vec::new();
-    let mut take = |user: &mut Consumer<LoomRing<T>>, room: u32| {
-        let mut out = vec![None; room as usize];
-        let count = user.consume(&mut out, |slot, entry| *slot = Some(entry)).unwrap() as usize;
-        assert!(out[..count].iter().all(Option::is_some) && out[count..].iter().all(Option::is_none));
-        got.extend(out.into_iter().flatten().map(T::number));
-        count
-    };
-    for _ in 0..shape.attempts {
-        take(&mut user, shape.batch);
+    for attempt in 0..shape.attempts {
+        receive(&mut user, Some(attempt), &mut got);
     }
 
     let sent = kernel.join().unwrap();
-    while take(&mut user, shape.capacity) > 0 {}
+    loop {
+        let before = got.len();
+        receive(&mut user, None, &mut got);
+        if got.len() == before {
+            break;
+        }
+    }
     assert!(got.iter().copied().eq(0..sent), "the kernel sent 0..{sent}, we got {got:?}");
     assert_eq!(user.available_now(), Ok(0));
     sent
