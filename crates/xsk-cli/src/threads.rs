@@ -286,9 +286,12 @@ mod tests {
             let quota = Quota::new(Some(60));
             let names = Mutex::new(Vec::new());
             let (outcome, _) = run(more, |run, datapath, card| {
-                names.lock().unwrap().push(thread::current().name().map(str::to_owned));
+                let mut names = names.lock().unwrap();
+                names.push(thread::current().name().map(str::to_owned));
+                let first = names.len() == 1;
+                drop(names);
                 // Whoever is first brings the packets of all.
-                if names.lock().unwrap().len() == 1 {
+                if first {
                     for number in 0..60 {
                         card.inject(number % QUEUES as u32, &[number as u8; 60]).unwrap();
                     }

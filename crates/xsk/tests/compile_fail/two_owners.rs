@@ -1,8 +1,7 @@
-use xsk::{Batch, Packet};
+use xsk::Packet;
 
 fn main() {}
 
-fn two_owners(batch: &mut Batch, packet: Packet) {
-    batch.push(packet.clone()).unwrap();
-    batch.push(packet).unwrap();
+fn two_owners(packet: Packet) -> [Packet; 2] {
+    [packet, packet]
 }
