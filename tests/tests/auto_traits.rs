@@ -10,10 +10,14 @@ use xsk::config::{
     BindFlags, FrameSize, FrameSizeError, Interface, LibxdpFlags, QueueSize, QueueSizeError, SocketConfig,
     SocketConfigBuilder, UmemConfig, UmemConfigBuilder, UmemConfigBuilderError, XdpFlags,
 };
+use xsk::port::{Forwarded, NotSent, PortError, PortRx, PortStats, PortTx, Verdict};
 use xsk::socket::{Fd, SocketCreateError, XdpStatistics};
 use xsk::umem::UmemCreateError;
 use xsk::umem::frame::{Cursor, Data, DataMut, Headroom, HeadroomMut, SegmentLengths};
-use xsk::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue, Umem};
+use xsk::{
+    Batch, CompQueue, FillQueue, FrameDesc, Packet, Pool, PoolConfig, Port, PortConfig, RxQueue, Socket,
+    TxQueue, Umem,
+};
 
 /// Whether a type has a trait: a constant of its own hides that of the trait, and exists only if the bound holds.
 macro_rules! has {
@@ -94,6 +98,20 @@ table! {
     SocketCreateError:       y    y    _     _    _       _;
     // Beyond the ring tier of xsk-rs: a mapping is unmapped once, and a backend is shared by whoever uses it.
     Mapping:                 y    y    n     n    n       y;
+    // The port tier: a packet and a port have one owner, and one thread at a time.
+    Pool:                    y    y    y     n    n       _;
+    Packet:                  y    n    n     n    n       _;
+    Batch:                   y    n    n     n    y       _;
+    Port:                    y    n    n     n    n       _;
+    PortRx:                  y    n    n     n    n       _;
+    PortTx:                  y    n    n     n    n       _;
+    PortError:               y    y    _     _    n       _;
+    NotSent:                 y    n    n     n    n       _;
+    PoolConfig:              y    y    y     _    y       y;
+    PortConfig:              y    y    y     _    y       y;
+    Verdict:                 y    y    y     y    _       y;
+    Forwarded:               y    y    y     y    y       y;
+    PortStats:               y    y    y     _    y       y;
 }
 
 const _: () = assert!(has!(dyn Backend, Send) && has!(dyn Backend, Sync));
