@@ -2,7 +2,7 @@
 //!
 //! Both ports share one pool, so that nothing is copied, and what is sent on one side is received into on the other.
 
-use std::{env, error::Error, time::Duration};
+use std::{env, error::Error};
 
 use xsk::port::{PortError, Verdict};
 use xsk::{Pool, PoolConfig, Port, PortConfig};
@@ -24,8 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut right = Port::open(&pool, &right, 0, PortConfig::default())?;
     loop {
         if step(&mut left, &mut right)? == 0 {
-            // Whichever side it comes to, it waits for no longer than this.
-            left.wait(Some(Duration::from_millis(1)))?;
+            Port::wait_any(&mut [&mut left, &mut right], None)?;
         }
     }
 }

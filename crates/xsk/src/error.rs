@@ -283,6 +283,11 @@ pub enum Diagnosis {
         "a port sends packets of its own pool only: copy it with `Pool::copy`, or open both ports on one pool"
     )]
     ForeignPool,
+    /// Ports of several kernels.
+    #[error(
+        "the ports are of different kernels, which have no wait in common: make their pools on clones of one backend"
+    )]
+    ForeignKernel,
     /// A packet with a segment without bytes.
     #[error("the packet, or a segment of it, has no bytes, and the kernel refuses to send that")]
     EmptyPacket,

@@ -37,7 +37,7 @@
 //! | only receive, or only send | [`PortRx::open`](port::PortRx::open), [`PortTx::open`](port::PortTx::open) |
 //! | have a checksum computed, or know when a packet was sent | [`Packet::request_checksum`], [`Packet::request_timestamp`] |
 //! | use several queues or threads | one pool, [`Port::open_all`], [`Port::split`] |
-//! | wait | [`Port::wait`]; `Port::poll_fd` for epoll; `port::AsyncPort` for tokio (feature `tokio`) |
+//! | wait | [`Port::wait`], [`Port::wait_any`]; `Port::poll_fd` for epoll; `port::AsyncPort` for tokio (feature `tokio`) |
 //! | see where packets were lost | [`Port::stats`], [`Port::interface_counters`]; why none come: [`Port::obstacles`] |
 //! | test without root and network card | [`Pool::new_in`], on the simulated kernel of crate xsk-sim |
 //!

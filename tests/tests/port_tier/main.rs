@@ -28,5 +28,6 @@ mod veth_losses;
 #[cfg(target_os = "linux")]
 mod veth_metadata;
 mod violations;
+mod waiting;
 mod wakeups;
 mod zero_copy;

@@ -1,5 +1,6 @@
 //! The port tier on Linux.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use proptest::strategy::{Strategy, ValueTree};
@@ -201,6 +202,29 @@ fn busy_poll_advice_is_read_from_sysfs() {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
+/// A thread that forwards both ways sleeps until a packet comes on either side, also on a pool of its own.
+#[test]
+fn several_ports_are_waited_for_at_once() {
+    in_each_mode(|ns, pair, mode| {
+        let taps = [&pair.a, &pair.b].map(|end| Tap::open(ns, end.name()).unwrap());
+        let mut ports = [&pair.a, &pair.b].map(|end| {
+            let pool = Pool::new(PoolConfig::default().frames(64)).unwrap();
+            Port::open(&pool, end.name(), 0, config(mode)).unwrap()
+        });
+        assert!(!Port::wait_any(&mut ports, Some(Duration::from_millis(2))).unwrap());
+        for round in 0..20 {
+            let side = round % 2;
+            thread::scope(|scope| {
+                let waiting = scope.spawn(|| Port::wait_any(&mut ports, Some(SECOND)).unwrap());
+                taps[side].send(&frame(60, round as u8)).unwrap();
+                assert!(waiting.join().unwrap());
+            });
+            let came = ports.each_mut().map(|port| port.for_each(|_| {}).unwrap());
+            assert_eq!((came[side], came[1 - side]), (0, 1));
+        }
+    });
+}
+
 #[test]
 fn one_sided_ports() {
     in_each_mode(|ns, pair, mode| {
@@ -277,7 +301,7 @@ fn frames_of_a_released_queue_come_back() {
             };
             close_with_packets();
             // Of an interface that is down the kernel says nothing, which is not that the queue is free.
-            std::thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(100));
             assert!(bound(0).is_err());
             assert_eq!(pool.reclaim(), 0);
             pair.b.set_up(true).unwrap();

@@ -3,10 +3,11 @@
 mod open;
 mod share;
 
+use std::borrow::{Borrow, BorrowMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use xsk::backend::{Backend, Handle, Poll, PollEvents};
+use xsk::backend::{Backend, Handle};
 use xsk::error::{Diagnosis, errno};
 use xsk::port::{PortError, PortRx, PortTx};
 use xsk::{Batch, Packet, Pool};
@@ -93,6 +94,18 @@ struct Receiver {
     received: Traffic,
 }
 
+impl Borrow<PortRx> for Receiver {
+    fn borrow(&self) -> &PortRx {
+        &self.port
+    }
+}
+
+impl BorrowMut<PortRx> for Receiver {
+    fn borrow_mut(&mut self) -> &mut PortRx {
+        &mut self.port
+    }
+}
+
 struct Sender {
     /// As of a [`Receiver`].
     index: usize,
@@ -116,7 +129,6 @@ pub(crate) struct Datapath {
     busy_poll: bool,
     /// Packets to send; empty between calls.
     outbox: Batch,
-    polls: Vec<Poll>,
     /// Waits in a row that found nothing, while frames were being sent.
     idle: u32,
 }
@@ -276,19 +288,13 @@ impl Datapath {
             return Ok(());
         }
         // To the nearest: a little late is better than spinning for the rest.
-        let milliseconds = (limit.as_micros() + 500) / 1000;
+        let milliseconds = (limit.as_micros() as u64 + 500) / 1000;
         if milliseconds == 0 {
             std::thread::yield_now();
             return Ok(());
         }
-        self.polls.clear();
-        let ready = PollEvents::empty();
-        let sockets = self.receivers.iter().map(|receiver| receiver.socket);
-        self.polls.extend(sockets.map(|socket| Poll { socket, events: PollEvents::IN, ready }));
-        match self.pool.backend().poll(&mut self.polls, milliseconds as i32) {
-            Err(error) if error.raw_os_error() != Some(errno::EINTR) => Err(Failure::running(&error)),
-            _ => Ok(()),
-        }
+        let waited = PortRx::wait_any(&mut self.receivers, Some(Duration::from_millis(milliseconds)));
+        waited.map(drop).map_err(|error| self.explain(error))
     }
 
     /// Tells the waiting that something moved.

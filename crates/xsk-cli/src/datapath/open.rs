@@ -127,7 +127,6 @@ impl Request<'_> {
             batch,
             busy_poll: options.busy_poll.is_some(),
             outbox: Batch::with_capacity(batch),
-            polls: Vec::new(),
             idle: 0,
         };
         for (name, queue) in queues {

@@ -46,7 +46,6 @@ impl Datapath {
                 batch: self.batch,
                 busy_poll: self.busy_poll,
                 outbox: Batch::with_capacity(self.batch),
-                polls: Vec::new(),
                 idle: 0,
             })
             .collect();

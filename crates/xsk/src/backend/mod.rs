@@ -18,7 +18,7 @@ use std::fmt::Debug;
 use std::io;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 #[cfg(target_os = "linux")]
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 pub use counters::{InterfaceCounters, InterfaceLoss};
@@ -201,8 +201,9 @@ fn unsupported<T>() -> io::Result<T> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// The backend of `Umem::new` and friends.
+/// The backend of `Umem::new` and friends: always the same.
 #[cfg(target_os = "linux")]
 pub fn default_backend() -> Arc<dyn Backend> {
-    Arc::new(Linux::new())
+    static LINUX: LazyLock<Arc<Linux>> = LazyLock::new(|| Arc::new(Linux::new()));
+    LINUX.clone()
 }

@@ -1,3 +1,4 @@
+use std::borrow::BorrowMut;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use super::error::{NotSent, PortError};
 use super::open::{Parts, open_all, open_port};
 use super::receive::RxSide;
 use super::transmit::TxSide;
-use super::{BusyPollAdvice, Forwarded, Link, Mode, Port, PortConfig, PortStats, TxTimestamp, Verdict};
+use super::{BusyPollAdvice, Forwarded, Link, Mode, Port, PortConfig, PortStats, TxTimestamp, Verdict, wait};
 use crate::backend::PollEvents;
 use crate::error::{Diagnosis, Step};
 use crate::packet::{Batch, Packet};
@@ -16,8 +17,8 @@ use crate::queue::{Fd, IdlePolls};
 
 /// A port that only receives, or the receiving half of one: RX and fill ring. From [`open`](Self::open) or [`Port::split`].
 pub struct PortRx {
-    rx: RxSide,
-    cache: Cache,
+    pub(super) rx: RxSide,
+    pub(super) cache: Cache,
     pub(super) link: Link,
 }
 
@@ -116,7 +117,18 @@ impl PortRx {
     /// # Errors
     /// As [`Port::wait`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, PortError> {
-        self.link.wait(&mut self.rx, &mut self.cache, timeout)
+        wait::wait::<Self>(&mut [self], timeout)
+    }
+
+    /// As [`Port::wait_any`].
+    ///
+    /// # Errors
+    /// As [`Port::wait_any`].
+    pub fn wait_any(
+        ports: &mut [impl BorrowMut<Self>],
+        timeout: Option<Duration>,
+    ) -> Result<bool, PortError> {
+        wait::wait::<Self>(ports, timeout)
     }
 
     /// As [`Port::stats`], of the receiving side.

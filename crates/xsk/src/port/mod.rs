@@ -15,7 +15,9 @@ mod timestamps;
 mod tokio;
 mod transmit;
 mod trouble;
+mod wait;
 
+use std::borrow::BorrowMut;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -228,10 +230,38 @@ impl Port {
     /// # Errors
     /// An error that was met before; the interface is down or gone.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, PortError> {
-        self.tx.reap(&mut self.cache);
-        self.tx.kick();
-        self.tx.trouble.or(0, &self.link.shared)?;
-        self.link.wait(&mut self.rx, &mut self.cache, timeout)
+        wait::wait::<Self>(&mut [self], timeout)
+    }
+
+    /// As [`wait`](Self::wait), for whichever of several ports has a packet first. Which it is they say when they are asked to
+    /// receive, at little cost.
+    ///
+    /// They may be of different pools, but are of one kernel. With [`BusyPoll`] on some they all are asked in turn, for the
+    /// longest of their times, before it sleeps. Without ports it is over at once. For more than 16 it allocates memory.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use xsk::Port;
+    /// # use xsk::port::{PortError, Verdict};
+    /// fn turn(left: &mut Port, right: &mut Port) -> Result<(), PortError> {
+    ///     Port::wait_any(&mut [&mut *left, &mut *right], Some(Duration::from_secs(1)))?;
+    ///     left.forward_to(right, |_| Verdict::Send)?;
+    ///     right.forward_to(left, |_| Verdict::Send)?;
+    ///     Ok(())
+    /// }
+    /// # fn all(mut ports: Vec<Port>) -> Result<bool, PortError> {
+    /// Port::wait_any(&mut ports, None)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait): the error of the first port that has one, which names its interface and queue.
+    /// [`Diagnosis::ForeignKernel`], if not all their pools are on one backend.
+    pub fn wait_any(
+        ports: &mut [impl BorrowMut<Self>],
+        timeout: Option<Duration>,
+    ) -> Result<bool, PortError> {
+        wait::wait::<Self>(ports, timeout)
     }
 
     /// The counters and the fill of its rings. Makes a system call.
@@ -355,9 +385,7 @@ impl Link {
 
     /// Whether one of these has happened within the time.
     fn poll(&self, events: PollEvents, timeout: Option<Duration>) -> Result<bool, PortError> {
-        let milliseconds = timeout
-            .map_or(-1, |timeout| i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
-        Ok(self.shared.poll(events, milliseconds, &self.idle)?)
+        Ok(self.shared.poll(events, wait::milliseconds(timeout), &self.idle)?)
     }
 
     /// A port, or half of one, for debug output.
@@ -377,25 +405,5 @@ impl Link {
             debug.field("tx_ring", &tx.ring.capacity()).field("completion_ring", &tx.completion.capacity());
         }
         debug.finish_non_exhaustive()
-    }
-
-    fn wait(&self, rx: &mut RxSide, cache: &mut Cache, timeout: Option<Duration>) -> Result<bool, PortError> {
-        rx.top_up(cache);
-        rx.trouble.or(0, &self.shared)?;
-        match rx.ring.available_now() {
-            Ok(0) => {}
-            Ok(_) => return Ok(true),
-            Err(index) => return Err(self.shared.broken("RX", index).into()),
-        }
-        let mut timeout = timeout;
-        if let Some(time) = rx.polls_for {
-            let start = self.shared.backend().now();
-            if rx.poll_busily(start + timeout.map_or(time, |timeout| timeout.min(time)))? {
-                return Ok(true);
-            }
-            let spent = self.shared.backend().now() - start;
-            timeout = timeout.map(|timeout| timeout.saturating_sub(spent));
-        }
-        self.poll(PollEvents::IN, timeout)
     }
 }

@@ -181,17 +181,18 @@ impl RxSide {
         }
     }
 
-    /// Gives the driver its turn again and again, until a packet is there or this moment has come.
-    pub(super) fn poll_busily(&mut self, until: Duration) -> Result<bool, PortError> {
-        loop {
-            self.wake_idle();
-            self.trouble.or(0, &self.shared)?;
-            match self.ring.available_now() {
-                Ok(0) if self.shared.backend().now() >= until => return Ok(false),
-                Ok(0) => {}
-                Ok(_) => return Ok(true),
-                Err(index) => return Err(self.shared.broken("RX", index).into()),
-            }
+    /// Whether a packet is there.
+    pub(super) fn has_packets(&mut self) -> Result<bool, PortError> {
+        match self.ring.available_now() {
+            Ok(count) => Ok(count > 0),
+            Err(index) => Err(self.shared.broken("RX", index).into()),
         }
+    }
+
+    /// Whether a packet is there, after the driver had its turn.
+    pub(super) fn look_busily(&mut self) -> Result<bool, PortError> {
+        self.wake_idle();
+        self.trouble.or(0, &self.shared)?;
+        self.has_packets()
     }
 }

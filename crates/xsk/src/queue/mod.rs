@@ -15,7 +15,7 @@ pub use comp::CompQueue;
 pub use fd::{Fd, XdpStatistics};
 pub use fill::FillQueue;
 pub use rx::RxQueue;
-pub(crate) use shared::{IdlePolls, Rings, Shared, TxPass};
+pub(crate) use shared::{IdlePolls, Rings, Shared, TxPass, poll_any};
 pub use tx::TxQueue;
 
 /// The producing half of a ring that keeps its socket alive.

@@ -1,6 +1,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,26 +92,8 @@ impl Shared {
     /// An interface that is down or gone has no events for ever; that is an error here, found after at most a quarter of
     /// a second.
     pub(crate) fn poll(&self, events: PollEvents, timeout_ms: i32, idle: &IdlePolls) -> Result<bool, Error> {
-        let backend = self.backend();
-        let deadline = u64::try_from(timeout_ms).ok().map(|ms| backend.now() + Duration::from_millis(ms));
-        loop {
-            let left = deadline.map_or(POLL_SLICE, |deadline| deadline.saturating_sub(backend.now()));
-            // Rounded up, so that the last slice is not a row of polls without a timeout.
-            let slice = left.min(POLL_SLICE).as_nanos().div_ceil(1_000_000) as i32;
-            let mut polls = [Poll { socket: self.handle(), events, ready: PollEvents::empty() }];
-            match backend.poll(&mut polls, slice) {
-                Ok(0) => {}
-                Ok(_) => return Ok(true),
-                Err(error) if error.raw_os_error() == Some(errno::EINTR) => return Ok(false),
-                Err(error) => return Err(self.call_error(Step::Poll, error)),
-            }
-            if timeout_ms != 0 || idle.are_many() {
-                self.check_alive(Step::Poll)?;
-            }
-            if deadline.is_some_and(|deadline| backend.now() >= deadline) {
-                return Ok(false);
-            }
-        }
+        let mut polls = [Poll { socket: self.handle(), events, ready: PollEvents::empty() }];
+        poll_any(iter::once(self), &mut polls, timeout_ms, idle)
     }
 
     /// An error if the interface is down or gone.
@@ -165,6 +148,35 @@ impl Shared {
         let result = self.backend().get_option::<xdp_options>(self.handle(), SOL_XDP, XDP_OPTIONS);
         let (options, _) = result.map_err(|e| self.call_error(Step::Options, e))?;
         Ok(options.flags & XDP_OPTIONS_ZEROCOPY != 0)
+    }
+}
+
+/// As [`Shared::poll`], of any of several sockets, all of one kernel.
+pub(crate) fn poll_any<'a>(
+    sockets: impl Iterator<Item = &'a Shared> + Clone,
+    polls: &mut [Poll],
+    timeout_ms: i32,
+    idle: &IdlePolls,
+) -> Result<bool, Error> {
+    let Some(first) = sockets.clone().next() else { return Ok(false) };
+    let backend = first.backend();
+    let deadline = u64::try_from(timeout_ms).ok().map(|ms| backend.now() + Duration::from_millis(ms));
+    loop {
+        let left = deadline.map_or(POLL_SLICE, |deadline| deadline.saturating_sub(backend.now()));
+        // Rounded up, so that the last slice is not a row of polls without a timeout.
+        let slice = left.min(POLL_SLICE).as_nanos().div_ceil(1_000_000) as i32;
+        match backend.poll(polls, slice) {
+            Ok(0) => {}
+            Ok(_) => return Ok(true),
+            Err(error) if error.raw_os_error() == Some(errno::EINTR) => return Ok(false),
+            Err(error) => return Err(first.call_error(Step::Poll, error)),
+        }
+        if timeout_ms != 0 || idle.are_many() {
+            sockets.clone().try_for_each(|socket| socket.check_alive(Step::Poll))?;
+        }
+        if deadline.is_some_and(|deadline| backend.now() >= deadline) {
+            return Ok(false);
+        }
     }
 }
 
