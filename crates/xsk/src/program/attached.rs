@@ -201,6 +201,12 @@ impl ProgramRef {
         lock(&self.attached()?.state).id
     }
 
+    /// Its XSKMAP.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn map(&self) -> Option<Handle> {
+        Some(self.attached()?.map.get())
+    }
+
     /// Puts `socket`, which has an RX ring and stays open until the slot is dropped, into the map.
     pub(crate) fn insert(&self, queue: u32, socket: Handle) -> io::Result<MapSlot> {
         let attached = self.attached().ok_or_else(|| io::Error::from_raw_os_error(errno::EBADF))?;

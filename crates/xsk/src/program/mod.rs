@@ -6,8 +6,12 @@
 
 mod attached;
 #[cfg(target_os = "linux")]
+mod redirect;
+#[cfg(target_os = "linux")]
 mod xsk_map;
 
 pub(crate) use attached::{MapSlot, ProgramRef, acquire};
+#[cfg(target_os = "linux")]
+pub use redirect::Redirect;
 #[cfg(target_os = "linux")]
 pub use xsk_map::XskMap;

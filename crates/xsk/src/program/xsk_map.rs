@@ -2,7 +2,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::backend::{Backend, Handle, Linux};
-use crate::error::{Diagnosis, Error, Step};
+use crate::error::{Diagnosis, Error, Step, errno};
 use crate::port::{Port, PortRx};
 use crate::socket::{Fd, RxQueue};
 
@@ -60,13 +60,26 @@ impl XskMap {
     }
 
     fn error(key: u32, source: io::Error) -> io::Error {
-        Error::new(Step::UpdateMap, Diagnosis::Unknown).value(format!("slot {key}")).source(source).into()
+        let diagnosis = match source.raw_os_error() {
+            // `kernel/bpf/syscall.c:__sys_bpf`, with the sysctl unprivileged_bpf_disabled.
+            Some(errno::EPERM) => {
+                Diagnosis::MissingCapability("CAP_BPF (before Linux 5.19 also to change a map that is open)")
+            }
+            _ => Diagnosis::Unknown,
+        };
+        Error::new(Step::UpdateMap, diagnosis).value(format!("slot {key}")).source(source).into()
     }
 }
 
 impl From<OwnedFd> for XskMap {
     fn from(fd: OwnedFd) -> Self {
         Self { fd }
+    }
+}
+
+impl From<XskMap> for OwnedFd {
+    fn from(map: XskMap) -> Self {
+        map.fd
     }
 }
 

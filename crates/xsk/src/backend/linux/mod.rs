@@ -6,6 +6,7 @@ mod dispatcher;
 mod ethtool;
 mod facts;
 mod netlink;
+mod sockets;
 mod sys;
 
 use std::ffi::CStr;
@@ -15,7 +16,7 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
-use xsk_core::abi::{AF_XDP, sockaddr_xdp};
+use xsk_core::abi::sockaddr_xdp;
 
 #[cfg(feature = "libxdp")]
 use super::Attachment;
@@ -24,16 +25,48 @@ use super::{
     NamespaceId, PageSize, Poll, PollEvents, RedirectProgram, TxOffloads,
 };
 use crate::config::XdpFlags;
-use sys::{check, owned};
+use sockets::Given;
+use sys::check;
 
 /// Linux, by system calls: one for each method, no policy. A [`Handle`] is a file descriptor, close-on-exec.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Linux(());
+#[derive(Debug, Clone, Default)]
+pub struct Linux {
+    given: Option<Given>,
+}
 
 impl Linux {
     /// The kernel this process runs on.
     pub fn new() -> Self {
-        Self(())
+        Self { given: None }
+    }
+
+    /// The same, for a process that may not open AF_XDP sockets: it takes these, in order, which another process
+    /// [opened](Self::open_socket) and handed over, as a child's standard input or in a message (`SCM_RIGHTS`).
+    ///
+    /// A pool takes one, which becomes its first port's, and each further port one (in the ring tier, a UMEM and its sockets).
+    /// Closing a port closes its socket: it cannot be used again. When all are used it opens sockets itself, which needs
+    /// `CAP_NET_RAW` (`net/xdp/xsk.c:xsk_create`).
+    ///
+    /// What else a port needs: memory that may be locked (`ulimit -l`), and to be led its packets. For that the other process
+    /// attaches a program ([`Redirect`](crate::program::Redirect)) and hands its map over as well, into which a port goes with
+    /// [`XskMap::insert_port`](crate::program::XskMap::insert_port), for which Linux 5.19 asks no rights beyond the map's
+    /// descriptor (`kernel/bpf/syscall.c:__sys_bpf`). The example `unprivileged` shows all of it.
+    ///
+    /// The sockets' network namespace, which is that of the thread that opened them, has to be that of the thread that opens
+    /// the port.
+    ///
+    /// # Errors
+    /// One is no AF_XDP socket. Whether one is used already comes out when it is to be used.
+    pub fn with_sockets(sockets: impl IntoIterator<Item = OwnedFd>) -> io::Result<Self> {
+        Ok(Self { given: Some(Given::new(sockets)?) })
+    }
+
+    /// Opens an AF_XDP socket for another process, which gives it to [`with_sockets`](Self::with_sockets). Close-on-exec.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_NET_RAW`; `EAFNOSUPPORT` if the kernel has no AF_XDP.
+    pub fn open_socket() -> io::Result<OwnedFd> {
+        sockets::open()
     }
 }
 
@@ -44,9 +77,8 @@ fn handle(fd: OwnedFd) -> Handle {
 
 impl Backend for Linux {
     fn socket(&self) -> io::Result<Handle> {
-        // SAFETY: plain system call without pointers.
-        let fd = unsafe { libc::socket(AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        Ok(handle(owned(fd)?))
+        let given = self.given.as_ref().and_then(Given::take);
+        given.map_or_else(sockets::open, Ok).map(handle)
     }
 
     fn close(&self, handle: Handle) {
