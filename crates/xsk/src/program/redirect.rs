@@ -16,7 +16,10 @@ use crate::error::{Diagnosis, Error, Step};
 /// queues without one to the network stack. It stays attached as long as this lives, whatever becomes of the sockets. Ports that
 /// this process opens on the interface use the same program.
 ///
-/// See [`Linux::with_sockets`](crate::backend::Linux::with_sockets) for processes without rights.
+/// See [`Linux::with_sockets`](crate::backend::Linux::with_sockets) for processes without rights. Drop it after their sockets are
+/// closed: drivers do not expect a zero-copy socket to outlive the program. And trust them: before Linux 7.1, who has the map
+/// can put a socket without an RX ring into it, and crash the kernel with the next packet
+/// (`net/xdp/xskmap.c:xsk_map_update_elem`). Through [`XskMap`] that cannot happen.
 pub struct Redirect {
     program: ProgramRef,
     map: XskMap,
