@@ -245,6 +245,11 @@ impl Backend for SimKernel {
         kernel.descriptor(socket)
     }
 
+    fn may_wake(&self) -> bool {
+        let kernel = self.lock();
+        !kernel.process.single_threaded || kernel.running.is_some() || kernel.clock.pending() > 0
+    }
+
     fn sleep(&self, time: Duration) {
         let mut kernel = self.lock();
         if kernel.running.is_some() {

@@ -53,7 +53,8 @@
 //! * In the background all calls share one lock, and one thread does the kernel's work, on however many processors.
 //! * A poll for ever on a kernel where nothing is planned is a [`WouldBlockForever`] error: that of
 //!   [`Backend::poll`](xsk::backend::Backend::poll). The waits of xsk without an end poll in slices, as they look whether the
-//!   interface is still there, and never return then.
+//!   interface is still there, and never return then, unless the kernel was told that
+//!   [no other thread](SimKernel::set_single_threaded) can bring a packet meanwhile.
 //! * A card takes frames of any length from its wire, whatever its MTU. Its native programs are limited as veth's are.
 //! * No driver registers its NAPI: `SO_INCOMING_NAPI_ID` is 0, and busy polling has no effect.
 //! * A program that redirects to a map that is closed drops; Linux would not have loaded it.

@@ -230,6 +230,42 @@ impl SimKernel {
         kernel.process.free_huge_pages = pages.max(used) - used;
     }
 
+    /// Says that nobody calls this kernel while somebody waits in it, as where one thread makes all calls. A wait of xsk
+    /// without an end, for which nothing is planned, is an error then
+    /// ([`Diagnosis::WaitsForEver`](xsk::error::Diagnosis::WaitsForEver)), and not a loop that looks again and again.
+    ///
+    /// Not so at first: another thread may bring a packet at any moment, and a kernel cannot know of it before. It has no
+    /// effect [in the background](Self::run_in_background), nor on what waits for descriptors (epoll, tokio).
+    ///
+    /// ```
+    /// # use xsk::error::Diagnosis;
+    /// # use xsk::{Batch, Pool, PoolConfig, Port, PortConfig};
+    /// # use xsk_sim::{DeviceConfig, SimKernel};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # const MILLISECOND: std::time::Duration = std::time::Duration::from_millis(1);
+    /// let kernel = SimKernel::new(1);
+    /// kernel.set_single_threaded(true);
+    /// let card = kernel.card("card", &DeviceConfig::default())?;
+    /// let pool = Pool::new_in(kernel.backend(), PoolConfig::default())?;
+    /// let mut port = Port::open(&pool, "card", 0, PortConfig::default())?;
+    /// card.inject_after(MILLISECOND, 0, &[7; 60])?;
+    /// let mut batch = Batch::new();
+    /// // A program that never ends, until nothing can happen any more.
+    /// let end = loop {
+    ///     match port.wait(None) {
+    ///         Ok(_) => port.recv(&mut batch)?,
+    ///         Err(end) => break end,
+    ///     };
+    /// };
+    /// assert_eq!(*end.diagnosis(), Diagnosis::WaitsForEver);
+    /// assert_eq!(batch.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_single_threaded(&self, single_threaded: bool) {
+        self.lock().process.single_threaded = single_threaded;
+    }
+
     /// Does the next thing that is planned, and moves time to its moment. False if nothing is, or if the kernel is
     /// [in the background](Self::run_in_background).
     pub fn step(&self) -> bool {

@@ -267,3 +267,21 @@ fn a_card_takes_packets_from_the_test_and_gives_them_back() {
         assert_eq!(card.sent(), Some(vec![3; 80]));
     }
 }
+
+#[test]
+fn polls_that_nothing_can_wake() {
+    let (kernel, _a, b) = world(1);
+    kernel.set_single_threaded(true);
+    let (umem, descs) = umem(&kernel, 8);
+    let Port { mut tx, mut rx, mut fill, .. } = port(&umem, "a", 0);
+    assert!(tx.poll(-1).unwrap(), "it is empty");
+    let error = rx.poll(-1).unwrap_err();
+    let why = xsk::error::Error::of_io(&error).unwrap();
+    assert_eq!((why.step(), why.diagnosis()), (Step::Poll, &Diagnosis::WaitsForEver), "{error}");
+    // Not one of which a program makes a reason to try again.
+    assert_eq!(error.kind(), std::io::ErrorKind::Other);
+    // SAFETY: the frames are on no queue.
+    assert_eq!(unsafe { fill.produce(&descs[..4]) }, 4);
+    b.send(&[7; 60]).unwrap();
+    assert!(rx.poll(-1).unwrap());
+}

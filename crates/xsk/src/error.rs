@@ -338,6 +338,12 @@ pub enum Diagnosis {
     /// Busy polling would do nothing.
     #[error("busy polling would do nothing: {0}")]
     BusyPolling(BusyPollAdvice),
+    /// A wait without an end, on a simulated kernel where nothing will happen any more.
+    #[error(
+        "this wait would never end: nothing is planned in the simulated kernel, and no other thread drives it; bring a packet \
+         first, give the wait an end, or run the kernel in the background"
+    )]
+    WaitsForEver,
     /// Flags that contradict each other.
     #[error("these flags exclude each other, give one of them")]
     Contradiction,

@@ -5,6 +5,7 @@ mod basics;
 mod budget;
 mod bursts;
 mod closing;
+mod endless;
 mod filling;
 mod halves;
 mod histories;

@@ -78,6 +78,8 @@ pub(crate) struct Process {
     pub(crate) locked_pages: u64,
     pub(crate) huge_pages: u64,
     pub(crate) free_huge_pages: u64,
+    /// No thread calls while another one waits.
+    pub(crate) single_threaded: bool,
 }
 
 impl Kernel {
@@ -95,6 +97,7 @@ impl Kernel {
                 locked_pages: 0,
                 huge_pages: 64,
                 free_huge_pages: 64,
+                single_threaded: false,
             },
             sockets: Arena::default(),
             umems: Arena::default(),

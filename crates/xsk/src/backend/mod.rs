@@ -96,6 +96,12 @@ pub trait Backend: Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
         None
     }
 
+    /// Whether a poll that found nothing may find something later. False only where that is certain, as on a simulated kernel
+    /// on which nothing is planned; a wait without an end is an error then.
+    fn may_wake(&self) -> bool {
+        true
+    }
+
     /// Makes an XSKMAP with `entries` slots (`bpf(BPF_MAP_CREATE)`).
     fn xskmap_create(&self, entries: u32) -> io::Result<Handle> {
         let _ = entries;

@@ -125,7 +125,7 @@ fn sleep<R: Receives>(ports: &[impl BorrowMut<R>], timeout: Option<Duration>) ->
     Ok(poll_any(sockets, polls, milliseconds(timeout), &first.idle)?)
 }
 
-/// As poll(2) takes it.
-pub(super) fn milliseconds(timeout: Option<Duration>) -> i32 {
-    timeout.map_or(-1, |timeout| i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX))
+/// Rounded up; what does not fit is for ever.
+pub(super) fn milliseconds(timeout: Option<Duration>) -> Option<Duration> {
+    u64::try_from(timeout?.as_nanos().div_ceil(1_000_000)).ok().map(Duration::from_millis)
 }

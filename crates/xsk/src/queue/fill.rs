@@ -136,7 +136,7 @@ impl FillQueue {
     }
 
     fn poll(&self, fd: &Fd, poll_timeout: i32) -> Result<(), crate::error::Error> {
-        fd.shared().poll(PollEvents::IN, poll_timeout, &self.idle).map(drop)
+        fd.shared().poll_ms(PollEvents::IN, poll_timeout, &self.idle).map(drop)
     }
 
     #[cold]

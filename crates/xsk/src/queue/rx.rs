@@ -119,7 +119,7 @@ impl RxQueue {
     /// An impossible ring index met before; the interface down or gone; whatever poll(2) refuses.
     pub fn poll(&mut self, poll_timeout: i32) -> io::Result<bool> {
         self.deferred.report()?;
-        self.shared.poll(PollEvents::IN, poll_timeout, &self.idle).map_err(io::Error::from)
+        self.shared.poll_ms(PollEvents::IN, poll_timeout, &self.idle).map_err(io::Error::from)
     }
 
     /// The socket's file descriptor.

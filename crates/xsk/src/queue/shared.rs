@@ -87,13 +87,23 @@ impl Shared {
         self.error(Step::MoveDescriptors, Diagnosis::BrokenRing(index)).value(format!("the {ring} ring"))
     }
 
-    /// Whether one of `events` is ready within `timeout_ms`, as poll(2) takes it. A signal counts as not ready.
+    /// Whether one of `events` is ready within the time (`None`: for ever). A signal counts as not ready.
     ///
     /// An interface that is down or gone has no events for ever; that is an error here, found after at most a quarter of
-    /// a second.
-    pub(crate) fn poll(&self, events: PollEvents, timeout_ms: i32, idle: &IdlePolls) -> Result<bool, Error> {
+    /// a second. So is a wait for ever on a kernel where nothing will happen any more.
+    pub(crate) fn poll(
+        &self,
+        events: PollEvents,
+        timeout: Option<Duration>,
+        idle: &IdlePolls,
+    ) -> Result<bool, Error> {
         let mut polls = [Poll { socket: self.handle(), events, ready: PollEvents::empty() }];
-        poll_any(iter::once(self), &mut polls, timeout_ms, idle)
+        poll_any(iter::once(self), &mut polls, timeout, idle)
+    }
+
+    /// As [`poll`](Self::poll), with the time as poll(2) takes it.
+    pub(crate) fn poll_ms(&self, events: PollEvents, timeout: i32, idle: &IdlePolls) -> Result<bool, Error> {
+        self.poll(events, u64::try_from(timeout).ok().map(Duration::from_millis), idle)
     }
 
     /// An error if the interface is down or gone.
@@ -155,12 +165,13 @@ impl Shared {
 pub(crate) fn poll_any<'a>(
     sockets: impl Iterator<Item = &'a Shared> + Clone,
     polls: &mut [Poll],
-    timeout_ms: i32,
+    timeout: Option<Duration>,
     idle: &IdlePolls,
 ) -> Result<bool, Error> {
     let Some(first) = sockets.clone().next() else { return Ok(false) };
     let backend = first.backend();
-    let deadline = u64::try_from(timeout_ms).ok().map(|ms| backend.now() + Duration::from_millis(ms));
+    // A moment that no clock comes to is none.
+    let deadline = timeout.and_then(|timeout| backend.now().checked_add(timeout));
     loop {
         let left = deadline.map_or(POLL_SLICE, |deadline| deadline.saturating_sub(backend.now()));
         // Rounded up, so that the last slice is not a row of polls without a timeout.
@@ -171,11 +182,13 @@ pub(crate) fn poll_any<'a>(
             Err(error) if error.raw_os_error() == Some(errno::EINTR) => return Ok(false),
             Err(error) => return Err(first.call_error(Step::Poll, error)),
         }
-        if timeout_ms != 0 || idle.are_many() {
+        if timeout != Some(Duration::ZERO) || idle.are_many() {
             sockets.clone().try_for_each(|socket| socket.check_alive(Step::Poll))?;
         }
-        if deadline.is_some_and(|deadline| backend.now() >= deadline) {
-            return Ok(false);
+        match deadline {
+            Some(deadline) if backend.now() >= deadline => return Ok(false),
+            None if !backend.may_wake() => return Err(first.error(Step::Poll, Diagnosis::WaitsForEver)),
+            _ => {}
         }
     }
 }

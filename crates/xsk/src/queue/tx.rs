@@ -140,7 +140,7 @@ impl TxQueue {
     /// An error met before; the interface down or gone; whatever poll(2) refuses.
     pub fn poll(&mut self, poll_timeout: i32) -> io::Result<bool> {
         self.deferred.report()?;
-        self.shared.poll(PollEvents::OUT, poll_timeout, &self.idle).map_err(io::Error::from)
+        self.shared.poll_ms(PollEvents::OUT, poll_timeout, &self.idle).map_err(io::Error::from)
     }
 
     /// The socket's file descriptor.
