@@ -245,3 +245,46 @@ fn sending_goes_on_while_there_is_room() {
         timeout(8 * SECOND, all).await.expect("in time");
     });
 }
+
+/// A port of a kernel in virtual time, whose packets are completed so long after they were sent, four at once.
+fn slow(delay: Duration) -> (SimKernel, Port) {
+    let kernel = SimKernel::new(1);
+    let (_a, b) = kernel.veth("a", "b", &DeviceConfig::default()).unwrap();
+    b.set_stack_delay(delay);
+    let pool = Pool::new_in(kernel.backend(), PoolConfig::default().frames(256)).unwrap();
+    let port = Port::open(&pool, "a", 0, config().completion_ring(4)).unwrap();
+    (kernel, port)
+}
+
+/// Nothing tells of completions: it looks for them before it sleeps, which is a millisecond at least.
+#[test]
+fn completions_that_are_soon_there_are_not_slept_for() {
+    let (kernel, port) = slow(Duration::from_micros(50));
+    // Without timers, so it cannot sleep.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let start = kernel.time();
+    runtime.block_on(async {
+        let (mut port, mut batch) = (AsyncPort::new(port).unwrap(), Batch::new());
+        fill(&mut port, &mut batch);
+        port.send(&mut batch).await.unwrap();
+    });
+    // The ring holds the last 16 of 64.
+    let took = kernel.time() - start;
+    assert!(took >= 10 * Duration::from_micros(50), "{took:?}");
+}
+
+#[test]
+fn the_longer_there_is_no_room_the_longer_it_sleeps() {
+    let (_kernel, port) = slow(100 * SECOND);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (mut port, mut batch) = (AsyncPort::new(port).unwrap(), Batch::new());
+        fill(&mut port, &mut batch);
+        assert!(timeout(SECOND / 2, port.send(&mut batch)).await.is_err());
+        // Four went out, as many as the completion ring has entries, 16 are on the ring.
+        assert_eq!((batch.len(), batch[0][20]), (44, 20), "and the others are still there");
+        // Looking for 100 microseconds, each of which is a call here, and sleeping for 1, 2, 4, 8 and then 10 milliseconds.
+        let wakeups = port.get_mut().stats().unwrap().tx_wakeups;
+        assert!(wakeups < 100 + 4 + 49, "{wakeups}");
+    });
+}

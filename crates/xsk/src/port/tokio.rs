@@ -39,8 +39,20 @@ impl AsRawFd for Source {
 
 /// How long it sleeps before it looks whether the interface still exists, of which the kernel tells nobody.
 const SLICE: Duration = Duration::from_millis(250);
-/// How long it waits for room before it wakes the kernel up again.
-const RETRY: Duration = Duration::from_millis(10);
+/// How long it looks for room again and again, with other tasks in between, before it sleeps. Nobody is woken when packets are
+/// completed, and those of a device that is not slow are soon.
+const LOOKS: Duration = Duration::from_micros(100);
+/// How long it sleeps then: twice as long each time, from the shortest time that tokio knows.
+const NAPS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(10)];
+
+/// There is no room to send.
+struct Lack {
+    since: Duration,
+    /// How long it sleeps next.
+    nap: Duration,
+    /// Since it looked for the interface.
+    slept: Duration,
+}
 
 impl AsyncPort {
     /// Registers a port with the runtime of the calling task.
@@ -93,28 +105,43 @@ impl AsyncPort {
     /// # Errors
     /// As [`Port::send`]: the batch then begins with what was not sent.
     pub async fn send(&mut self, batch: &mut Batch) -> Result<(), PortError> {
-        let mut waited = Duration::ZERO;
+        let mut lack = None;
         loop {
             let count = self.port.send(batch)?;
             if batch.is_empty() {
                 return Ok(());
             }
             if count > 0 {
-                waited = Duration::ZERO;
+                lack = None;
                 tokio::task::yield_now().await;
-                continue;
-            }
-            match timeout(RETRY, self.source.writable()).await {
-                // It is ready with half of the ring free, which is not enough where completions are late.
-                Ok(Ok(mut ready)) => ready.clear_ready(),
-                Ok(Err(error)) => return Err(failed(&self.port, error)),
-                Err(_) => waited += RETRY,
-            }
-            if waited >= SLICE {
-                waited = Duration::ZERO;
-                self.port.link.shared.check_alive(Step::Poll)?;
+            } else {
+                self.room(&mut lack).await?;
             }
         }
+    }
+
+    /// Waits until there may be room, for a moment.
+    async fn room(&self, lack: &mut Option<Lack>) -> Result<(), PortError> {
+        let now = self.port.link.shared.backend().now();
+        let lack = lack.get_or_insert(Lack { since: now, nap: NAPS[0], slept: Duration::ZERO });
+        if now.saturating_sub(lack.since) < LOOKS {
+            tokio::task::yield_now().await;
+            return Ok(());
+        }
+        match timeout(lack.nap, self.source.writable()).await {
+            // It is ready with half of the ring free, which is not enough where completions are late.
+            Ok(Ok(mut ready)) => ready.clear_ready(),
+            Ok(Err(error)) => return Err(failed(&self.port, error)),
+            Err(_) => {
+                lack.slept += lack.nap;
+                lack.nap = (2 * lack.nap).min(NAPS[1]);
+            }
+        }
+        if lack.slept >= SLICE {
+            lack.slept = Duration::ZERO;
+            self.port.link.shared.check_alive(Step::Poll)?;
+        }
+        Ok(())
     }
 
     /// The port.
