@@ -11,12 +11,13 @@ use xsk::backend::{
 };
 use xsk::config::XdpFlags;
 use xsk_core::abi::sockaddr_xdp;
-use xsk_core::errno::{EINVAL, ENODEV, ENOMEM};
+use xsk_core::errno::{EINVAL, ENODEV, ENOENT, ENOMEM};
 use xsk_core::region::Region;
 
 use crate::error::{Failure, Sys, errno};
 use crate::fault::Call;
 use crate::kernel::{Kernel, Object};
+use crate::profile::QueueState;
 use crate::sim_kernel::{Inner, SimKernel};
 
 /// What a mapping of memory drops: its place in the kernel's table, and its huge pages.
@@ -198,9 +199,13 @@ impl Backend for SimKernel {
     }
 
     fn queue_is_bound(&self, ifindex: u32, queue: u32) -> io::Result<bool> {
-        self.call(Call::QueueIsBound, None, |kernel| match kernel.device_by_index(ifindex) {
-            Some(device) => Ok(kernel.devices[device].pools.contains_key(&queue)),
-            None => errno(ENODEV),
+        self.call(Call::QueueIsBound, None, |kernel| {
+            match (kernel.profile.queue_state, kernel.device_by_index(ifindex)) {
+                (QueueState::NoFamily, _) => errno(ENOENT),
+                (_, None) => errno(ENODEV),
+                (QueueState::Silent, Some(_)) => Ok(false),
+                (QueueState::Told, Some(device)) => Ok(kernel.devices[device].pools.contains_key(&queue)),
+            }
         })
     }
 

@@ -56,7 +56,7 @@
 //!   interface is still there, and never return then, unless the kernel was told that
 //!   [no other thread](SimKernel::set_single_threaded) can bring a packet meanwhile.
 //! * A card takes frames of any length from its wire, whatever its MTU. Its native programs are limited as veth's are.
-//! * No driver registers its NAPI: `SO_INCOMING_NAPI_ID` is 0, and busy polling has no effect.
+//! * Busy polling has no effect, and `SO_INCOMING_NAPI_ID` is 0 but for veth in old [`Profile`]s.
 //! * A program that redirects to a map that is closed drops; Linux would not have loaded it.
 //! * What crashes or hangs Linux is a [`Crash`].
 //!

@@ -319,6 +319,13 @@ pub fn running_version() -> [u32; 3] {
     version(&std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release"))
 }
 
+/// The profile of this machine's kernel: the one of its series, if there is one.
+#[cfg(target_os = "linux")]
+pub fn running_profile() -> Option<Profile> {
+    let [major, minor, _] = running_version();
+    Profile::ALL.into_iter().find(|profile| version(profile.name)[..2] == [major, minor])
+}
+
 /// The first three numbers of a text.
 fn version(text: &str) -> [u32; 3] {
     let text = text.trim_start_matches(|c: char| !c.is_ascii_digit());

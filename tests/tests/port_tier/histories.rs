@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use xsk::port::{PortConfig, Verdict};
 use xsk::{Batch, Packet, Pool, PoolConfig, Port};
 use xsk_sim::fault::{Call, FaultGuard, FaultRule};
-use xsk_sim::{DeviceConfig, SimDevice, SimKernel};
+use xsk_sim::{DeviceConfig, Profile, SimDevice, SimKernel};
 
 use crate::kit::{check_frames, config, free_frames};
 use crate::regressions;
@@ -191,7 +191,8 @@ impl User {
             Op::Reopen => {
                 self.ports.remove(0);
                 // Where the kernel refuses for the time being, there is one later.
-                let port = (0..20).find_map(|_| Port::open(&self.pool, &self.names[0], 0, self.config).ok());
+                let open = || Port::open(&self.pool, &self.names[0], 0, self.config);
+                let port = (1..20).find_map(|_| open().ok()).map_or_else(open, Ok);
                 self.ports.insert(0, port.expect("a port"));
             }
         }
@@ -245,11 +246,22 @@ fn lie(kernel: &SimKernel, kind: u8) -> FaultGuard {
     })
 }
 
+fn kernel_of(seed: u64) -> Profile {
+    Profile::ALL[(seed / 6 % Profile::ALL.len() as u64) as usize]
+}
+
+fn is_zero_copy(seed: u64) -> bool {
+    seed.is_multiple_of(3)
+}
+
 fn world(seed: u64, multi_buffer: bool) -> (SimKernel, [SimDevice; 2], Pool, User) {
-    let kernel = SimKernel::new(seed);
+    let profile = kernel_of(seed);
+    let is_newer = ![Profile::LINUX_6_1, Profile::LINUX_5_10].contains(&profile);
+    let (multi_buffer, metadata) = (multi_buffer && is_newer, seed.is_multiple_of(2) && is_newer);
+    let kernel = SimKernel::with_profile(seed, profile);
     let config_of_devices = DeviceConfig::default().mtu(if multi_buffer { 6000 } else { 1500 });
     let pair = |name: &str, far: &str| {
-        if !seed.is_multiple_of(3) {
+        if !is_zero_copy(seed) {
             return kernel.veth(name, far, &config_of_devices).unwrap().1;
         }
         // Cards with zero copy, each on a cable.
@@ -259,7 +271,7 @@ fn world(seed: u64, multi_buffer: bool) -> (SimKernel, [SimDevice; 2], Pool, Use
         far
     };
     let (_far, near) = (pair("a", "x"), pair("b", "y"));
-    let config_of_pool = PoolConfig::default().frames(64).tx_metadata(seed.is_multiple_of(2));
+    let config_of_pool = PoolConfig::default().frames(64).tx_metadata(metadata);
     let pool = Pool::new_in(kernel.backend(), config_of_pool).unwrap();
     let user = User::new(&pool, ["a", "b"], config().multi_buffer(multi_buffer).fill_level(12));
     (kernel, [_far, near], pool, user)
@@ -269,6 +281,19 @@ fn arrive(far: &SimDevice, count: u8, len: u16) {
     for i in 0..count {
         let _ = far.send(&vec![i; len.into()]);
     }
+}
+
+/// Every frame is free once the ports are closed. Of cards with zero copy that takes until their queues are released,
+/// which old kernels do not tell: there it takes another port.
+fn check_everything_is_home(seed: u64, kernel: &SimKernel, pool: &Pool) {
+    kernel.run_until_idle(10_000);
+    pool.reclaim();
+    let tells = kernel_of(seed)
+        .rows()
+        .iter()
+        .any(|row| row.name == "whether a queue has a socket" && row.value == "told");
+    let left = if tells || !is_zero_copy(seed) { 0 } else { pool.quarantined() as usize };
+    assert_eq!((pool.with_kernel() as usize, free_frames(pool)), (left, 64 - left));
 }
 
 proptest! {
@@ -282,7 +307,10 @@ proptest! {
         ops in prop::collection::vec(op(), 1..80),
     ) {
         let (kernel, far, pool, mut user) = world(seed, multi_buffer);
-        let faults: Vec<_> = faults.iter().map(|kind| rule(&kernel, *kind)).collect();
+        // 6.12 completes the first address when any packet is sent: those that overtake others take their places.
+        let overtakes = |kind: u8| kernel_of(seed) == Profile::LINUX_6_12 && [0, 1, 6].contains(&(kind % 9));
+        let faults = faults.iter().filter(|kind| !overtakes(**kind));
+        let faults: Vec<_> = faults.map(|kind| rule(&kernel, *kind)).collect();
         for op in &ops {
             match *op {
                 Op::Arrive { count, len } => arrive(&far[usize::from(len % 2)], count, len),
@@ -295,10 +323,7 @@ proptest! {
         kernel.run_until_idle(10_000);
         drop((pool, kernel.clone()));
         let pool = user.end();
-        // Cards with zero copy take until their queues are released.
-        kernel.run_until_idle(10_000);
-        pool.reclaim();
-        prop_assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 64));
+        check_everything_is_home(seed, &kernel, &pool);
     }
 
     /// A kernel that lies loses frames for as long as a port is open, and does no other harm.
@@ -321,9 +346,6 @@ proptest! {
         kernel.run_until_idle(10_000);
         drop(pool);
         let pool = user.end();
-        // Cards with zero copy take until their queues are released.
-        kernel.run_until_idle(10_000);
-        pool.reclaim();
-        prop_assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 64));
+        check_everything_is_home(seed, &kernel, &pool);
     }
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use xsk::error::Diagnosis;
+use xsk::port::PortTx;
 use xsk::{Batch, Pool, Port};
 use xsk_sim::fault::{Call, FaultRule};
-use xsk_sim::{SimDevice, SimKernel};
+use xsk_sim::{DeviceConfig, Profile, SimDevice, SimKernel};
 
-use crate::kit::{config, free_frames, pool, port, world};
+use crate::kit::{config, free_frames, pool, port, received, world};
 
 /// A port of `a` that is closed while four packets are on their way, which the kernel holds for a millisecond.
 fn closed_too_early(kernel: &SimKernel, b: &SimDevice, pool: &Pool) {
@@ -75,4 +77,30 @@ fn a_queue_that_somebody_else_has() {
     drop(theirs);
     kernel.run_until_idle(1000);
     assert_eq!((pool.reclaim(), free_frames(&pool)), (4, 64));
+}
+
+/// With zero copy before Linux 6.14 nobody says that a closed port's frames are free. If they are all there are, the next port
+/// of that queue is opened without, and has them then.
+#[test]
+fn a_queue_that_has_every_frame_is_opened_again() {
+    let kernel = SimKernel::with_profile(3, Profile::LINUX_6_12);
+    let card = kernel.card("a", &DeviceConfig::default().zero_copy(true).queues(2)).unwrap();
+    let pool = pool(&kernel, 16);
+    let open = |queue| Port::open(&pool, "a", queue, config().fill_level(16));
+    drop(open(0).unwrap());
+    kernel.run_until_idle(1000);
+    assert_eq!((pool.reclaim(), pool.quarantined(), free_frames(&pool)), (0, 16, 0));
+    let error = open(1).unwrap_err();
+    assert_eq!(*error.diagnosis(), Diagnosis::NoFrames, "{error}");
+    let mut port = open(0).unwrap();
+    assert_eq!((pool.quarantined(), pool.with_kernel()), (0, 16));
+    card.inject(0, &[1; 60]).unwrap();
+    assert!(port.wait(Some(Duration::from_millis(10))).unwrap());
+    assert_eq!(received(&mut port), [[1; 60]]);
+    drop(port);
+    // A port that only sends is opened without as well.
+    kernel.run_until_idle(1000);
+    let tx = PortTx::open(&pool, "a", 0, config().fill_level(16)).unwrap();
+    assert_eq!(pool.quarantined(), 0);
+    drop(tx);
 }

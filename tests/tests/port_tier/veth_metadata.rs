@@ -1,26 +1,35 @@
 //! What packets ask for when they are sent, and what programs put before received ones, on Linux.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, SystemTime};
 
+use xsk::backend::TxOffloads;
+use xsk::config::XdpFlags;
 use xsk::error::Diagnosis;
-use xsk::port::{PortTx, Reason, TxTimestamp, Verdict};
+use xsk::port::{NotSent, PortTx, Reason, TxTimestamp, Verdict};
 use xsk::program::XskMap;
 use xsk::{Batch, Packet, Pool, PoolConfig, Port};
 use xsk_tests::bpf;
 use xsk_veth::{Tap, VethPair};
 
 use crate::kit::free_frames;
-use crate::veth::{config, frame, in_each_mode};
+use crate::veth::{config, frame, in_each_mode, opens, simulated};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A pair in a namespace of its own, and a pool with TX metadata; what is sent from `b` comes to the tap.
-fn with_pair(body: impl Fn(&VethPair, &Tap, &Pool, xsk::config::XdpFlags) + Send + Sync) {
+fn with_metadata() -> PoolConfig {
+    PoolConfig::default().tx_metadata(true).software_checksums(true)
+}
+
+/// A pair in a namespace of its own, and a pool; what is sent from `b` comes to the tap.
+fn with_pair(of_pool: PoolConfig, body: impl Fn(&VethPair, &Tap, &Pool, XdpFlags) + Send + Sync) {
+    if !xsk_veth::require() || !opens("TX metadata", of_pool, 1500, config(XdpFlags::XDP_FLAGS_SKB_MODE)) {
+        return;
+    }
     in_each_mode(|ns, pair, mode| {
         let tap = Tap::open(ns, pair.a.name()).unwrap();
-        let config = PoolConfig::default().frames(256).tx_metadata(true).software_checksums(true);
-        let pool = Pool::new(config).unwrap();
+        let pool = Pool::new(of_pool.frames(256)).unwrap();
         body(pair, &tap, &pool, mode);
         assert_eq!((pool.with_kernel(), free_frames(&pool)), (0, 256));
     });
@@ -42,7 +51,7 @@ fn next(port: &mut Port) -> TxTimestamp {
 
 #[test]
 fn timestamps_are_of_now() {
-    with_pair(|pair, tap, pool, mode| {
+    with_pair(with_metadata(), |pair, tap, pool, mode| {
         let mut port = Port::open(pool, pair.b.name(), 0, config(mode)).unwrap();
         let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let before = now();
@@ -81,7 +90,7 @@ fn timestamps_are_of_now() {
 
 #[test]
 fn the_kernel_computes_checksums() {
-    with_pair(|pair, tap, pool, mode| {
+    with_pair(with_metadata(), |pair, tap, pool, mode| {
         let mut port = PortTx::open(pool, pair.b.name(), 0, config(mode)).unwrap();
         let mut bytes = frame(40, 0);
         bytes[34..40].copy_from_slice(&[0x12, 0x34, 0, 0, 0x45, 0x67]);
@@ -90,10 +99,21 @@ fn the_kernel_computes_checksums() {
         port.send_one(packet).unwrap();
         bytes[36..38].copy_from_slice(&[0xa8, 0x64]);
         assert_eq!(tap.recv(SECOND).unwrap(), Some(bytes));
-        // A launch time the kernel takes, and veth ignores.
+        // A launch time the kernel takes, if it knows them, and veth ignores.
         let mut packet = filled(port.packet().unwrap(), &frame(60, 1));
         packet.request_launch_time(u64::MAX).unwrap();
-        port.send_one(packet).unwrap();
+        let (name, of_sim) = (CString::new(pair.b.name()).unwrap(), simulated(1500).0.backend());
+        let offloads = pool.backend().tx_offloads(&name, false).unwrap();
+        assert_eq!(offloads, of_sim.tx_offloads(c"b", false).unwrap());
+        if offloads.contains(TxOffloads::LAUNCH_TIME) {
+            port.send_one(packet).unwrap();
+        } else {
+            let NotSent { mut packet, error } = port.send_one(packet).unwrap_err();
+            let Reason::Error(error) = error else { panic!("not full") };
+            assert_eq!(*error.diagnosis(), Diagnosis::NoOffload(TxOffloads::LAUNCH_TIME));
+            packet.withdraw_requests();
+            port.send_one(packet).unwrap();
+        }
         assert_eq!(tap.recv(SECOND).unwrap(), Some(frame(60, 1)));
         // What Linux would refuse for ever it is not given; the ring goes on.
         let mut packet = filled(port.packet().unwrap(), &frame(60, 2));
@@ -140,7 +160,7 @@ fn program_that_notes(map: &XskMap) -> std::io::Result<std::os::fd::OwnedFd> {
 
 #[test]
 fn what_a_program_put_before_the_data() {
-    with_pair(|pair, tap, pool, mode| {
+    with_pair(PoolConfig::default(), |pair, tap, pool, mode| {
         let mut port = Port::open(pool, pair.b.name(), 0, config(mode).no_program()).unwrap();
         let map = XskMap::new(1).unwrap();
         map.insert_port(0, &port).unwrap();

@@ -311,7 +311,7 @@ impl Kernel {
             }
             Kind::Wire => (Some("xsk-sim".to_owned()), features | sends),
         };
-        (info.driver, info.features) = (driver, Some(features));
+        (info.driver, info.features) = (driver, self.profile.tells_features.then_some(features));
         info
     }
 }

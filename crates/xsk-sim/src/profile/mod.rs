@@ -43,6 +43,17 @@ pub(crate) enum LaunchTime {
     NeedsRoom,
 }
 
+/// How the kernel answers whether a queue has a socket (`net/core/netdev-genl.c:netdev_nl_queue_get_doit`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QueueState {
+    /// There is no netdev family to ask.
+    NoFamily,
+    /// It names the queue, and no socket on it.
+    Silent,
+    /// It says so.
+    Told,
+}
+
 /// The behaviours of one kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Profile {
@@ -88,6 +99,11 @@ pub struct Profile {
     pub(crate) unbound_generic_crashes: bool,
     /// A veth in native mode drops what does not fit a page.
     pub(crate) native_takes_one_page: bool,
+    pub(crate) queue_state: QueueState,
+    /// The kernel tells what a driver says of XDP.
+    pub(crate) tells_features: bool,
+    /// A packet of a NAPI gives its socket that one's id, of veth in native mode.
+    pub(crate) learns_napi_id: bool,
 }
 
 /// Bytes behind the data of a socket buffer's head: `sizeof(struct skb_shared_info)`, aligned.
@@ -132,6 +148,9 @@ impl Profile {
         short_sg_fill_crashes: true,
         unbound_generic_crashes: false,
         native_takes_one_page: false,
+        queue_state: QueueState::Told,
+        tells_features: true,
+        learns_napi_id: false,
     };
 
     /// Linux 7.3.4.
@@ -160,6 +179,8 @@ impl Profile {
         bad_metadata_completes: false,
         min_tx_metadata: 16,
         launch_time: LaunchTime::Unknown,
+        queue_state: QueueState::Silent,
+        learns_napi_id: true,
         max_buffer: 212_992,
         ..Self::LINUX_6_18
     };
@@ -179,6 +200,8 @@ impl Profile {
         has_tx_metadata: false,
         short_sg_fill_crashes: false,
         native_takes_one_page: true,
+        queue_state: QueueState::NoFamily,
+        tells_features: false,
         ..Self::LINUX_6_12
     };
 
@@ -196,6 +219,7 @@ impl Profile {
         headroom_reserve: 257,
         builds_before_reserving: true,
         unbound_generic_crashes: true,
+        learns_napi_id: false,
         ..Self::LINUX_6_1
     };
 

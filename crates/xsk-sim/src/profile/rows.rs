@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{InvalidTx, LaunchTime, Profile, SHARED_INFO, TxPublish};
+use super::{InvalidTx, LaunchTime, Profile, QueueState, SHARED_INFO, TxPublish};
 
 /// How it is known that a kernel behaves as a row of its profile says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +180,18 @@ static ROWS: &[Definition] = &[
         let completes =
             "ends the batch, completed with its packet, but where sockets share the queue without XDP_USE_SG";
         either(p.zero_copy_completes_refused, completes, "ends the batch, never completed")
+    }),
+    row("whether a queue has a socket", EVERYWHERE, |p| {
+        match p.queue_state {
+            QueueState::NoFamily => "ENOENT: there is no netdev family",
+            QueueState::Silent => "not told",
+            QueueState::Told => "told",
+        }
+        .to_owned()
+    }),
+    row("what a driver says of XDP", EVERYWHERE, |p| either(p.tells_features, "told", "not told")),
+    row("SO_INCOMING_NAPI_ID, veth in native mode", EVERYWHERE, |p| {
+        either(p.learns_napi_id, "that of the first packet", "0")
     }),
     row("tx_ring_empty_descs", [M, V, M, M, A], |_| "each time a pass finds the ring empty".to_owned()),
 ];

@@ -4,7 +4,7 @@ use xsk_core::abi::{XDP_PKT_CONTD, xdp_desc};
 use xsk_core::errno::{EINVAL, EIO, ENOBUFS, ENOMEM, ENOSPC, ENXIO};
 
 use crate::arena::Id;
-use crate::device::Device;
+use crate::device::{Device, Kind};
 use crate::error::{Sys, errno};
 use crate::fault::Ring;
 use crate::kernel::Kernel;
@@ -12,6 +12,9 @@ use crate::pool::Pool;
 use crate::socket::{RxRing, Socket};
 use crate::umem::Umem;
 use crate::xdp::XdpBuff;
+
+/// The least number of a NAPI: those below are of processors (`include/net/busy_poll.h`).
+const MIN_NAPI_ID: u32 = 8193;
 
 impl RxRing {
     /// Writes descriptors, all or none. False if they do not fit.
@@ -61,6 +64,11 @@ impl Kernel {
         packet: &XdpBuff,
     ) -> Sys<()> {
         let pool = self.check_receive(socket, device, queue, packet)?;
+        if self.profile.learns_napi_id && matches!(self.devices[device].kind, Kind::Veth { .. }) {
+            // `include/net/busy_poll.h:sk_mark_napi_id_once_xdp`
+            let id = MIN_NAPI_ID + (self.devices[device].index << 8) + queue;
+            self.sockets[socket].napi_id.get_or_insert(id);
+        }
         self.receive(socket, pool, packet)
     }
 

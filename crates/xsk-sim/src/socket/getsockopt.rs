@@ -98,7 +98,8 @@ impl Kernel {
         let value = match name {
             SO_TYPE => 3,
             SO_DOMAIN => xsk_core::abi::AF_XDP,
-            SO_PROTOCOL | SO_INCOMING_NAPI_ID => 0,
+            SO_PROTOCOL => 0,
+            SO_INCOMING_NAPI_ID => socket.napi_id.unwrap_or(0) as i32,
             SO_ERROR => std::mem::take(&mut socket.error),
             SO_SNDBUF => options.sndbuf as i32,
             SO_RCVBUF => options.rcvbuf as i32,

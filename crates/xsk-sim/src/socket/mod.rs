@@ -87,6 +87,8 @@ pub(crate) struct Socket {
     pub(crate) release_overdue: bool,
     /// `SO_ERROR`.
     pub(crate) error: i32,
+    /// `SO_INCOMING_NAPI_ID`.
+    pub(crate) napi_id: Option<u32>,
     pub(crate) options: Options,
     /// Once somebody has asked for it.
     pub(crate) descriptor: Option<Descriptor>,
@@ -114,6 +116,7 @@ impl Socket {
         Self {
             state: State::Ready,
             references: 1,
+            napi_id: None,
             rx: None,
             tx: None,
             fill: None,

@@ -1,5 +1,7 @@
 //! Each row of the profiles, on every kernel: what changed, and when.
 
+mod questions;
+
 use std::fmt::Debug;
 
 use xsk::backend::{Backend, Capabilities, PageSize, PollEvents, RedirectProgram};
@@ -11,7 +13,7 @@ use xsk_core::abi::{
 use xsk_core::errno::{EAGAIN, EBUSY, EINVAL, ENETDOWN, ENOBUFS, ENOMEM, ENOPROTOOPT, EOPNOTSUPP, EPERM};
 use xsk_sim::Profile;
 use xsk_tests::raw::{RawSocket, Setup, errno, frame};
-use xsk_tests::world::{End, Shape, SimWorld, VethWorld, World, running_version};
+use xsk_tests::world::{End, Shape, SimWorld, VethWorld, World, running_profile, running_version};
 
 const SOL_SOCKET: i32 = 1;
 const SO_SNDBUF: i32 = 7;
@@ -23,10 +25,8 @@ const TX_METADATA_LEN: u32 = 4;
 /// `XSK_TEST_THIS_KERNEL=1`, which `ci/other-kernels` sets in virtual machines.
 fn this_kernel() -> Option<usize> {
     std::env::var_os("XSK_TEST_THIS_KERNEL")?;
-    let [major, minor, _] = running_version();
-    let series = format!("Linux {major}.{minor}.");
-    let at = Profile::ALL.iter().position(|profile| profile.name.starts_with(&series));
-    Some(at.unwrap_or_else(|| panic!("no profile is of {series}x")))
+    let of = running_profile().unwrap_or_else(|| panic!("no profile is of Linux {:?}", running_version()));
+    Profile::ALL.iter().position(|profile| *profile == of)
 }
 
 /// What a probe shows on this machine's kernel, over a veth pair with programs in SKB mode.

@@ -1,5 +1,7 @@
 //! Frames of closed ports that the kernel may still use.
 
+use std::ffi::CStr;
+
 use super::memory::{Memory, Owner};
 use crate::umem::QueueKey;
 
@@ -22,6 +24,23 @@ impl Memory {
     /// Whether there are frames in quarantine of which the kernel will tell.
     pub(crate) fn awaits_release(&self) -> bool {
         self.lock().quarantine.iter().any(|entry| entry.is_told)
+    }
+
+    /// How many frames come home when a socket is bound to a queue, and not before, as the kernel does not tell. An interface of
+    /// the calling thread's namespace.
+    pub(crate) fn untold_on(&self, interface: &CStr, queue: u32) -> usize {
+        if self.lock().quarantine.is_empty() {
+            return 0;
+        }
+        let backend = self.umem().backend();
+        let (Ok(namespace), Ok(info)) = (backend.namespace(), backend.interface(interface)) else { return 0 };
+        let key = QueueKey { namespace, ifindex: info.index, queue };
+        self.lock()
+            .quarantine
+            .iter()
+            .filter(|entry| entry.key == key && !entry.is_told)
+            .map(|entry| entry.frames.len())
+            .sum()
     }
 
     /// These queues are released: their frames are free. Returns how many those are.

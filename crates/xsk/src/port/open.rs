@@ -135,13 +135,16 @@ pub(super) fn open_port(
     policy.check(&**pool.backend(), interface).map_err(|error| error.on(interface, Some(queue)))?;
     let memory = pool.memory();
     memory.reclaim();
-    let free = memory.frames() - memory.away() as u32;
+    // Where the kernel does not tell that it has released the queue, it may have every frame until this port is bound.
+    let returning = memory.untold_on(name.as_c_str(), queue) as u32;
+    let free = memory.frames() - memory.away() as u32 + returning;
     // Only who does not receive asks what the driver can; who does has frames in any case.
     let info = if sides.rx { None } else { pool.backend().interface(name.as_c_str()).ok() };
     let level = config.frames(sides, info.as_ref(), free, of);
     let (fill_ring, completion_ring) = config.pool_rings(sides, level);
     let frames = take_frames(pool, level, config.busy_timeout);
-    if frames.is_empty() && level > 0 {
+    let is_late = frames.is_empty() && level > 0;
+    if is_late && returning == 0 {
         let error = Error::new(Step::CheckConfig, Diagnosis::NoFrames);
         return Err(error.on(interface, Some(queue)).into());
     }
@@ -187,7 +190,11 @@ pub(super) fn open_port(
             TxSide::new(ring, completion, pool, [registration.tx(), registration.stamped()], shared, offloads)
         })
     });
-    let (rx, tx) = (rx.transpose()?, tx.transpose()?);
+    let (mut rx, tx) = (rx.transpose()?, tx.transpose()?);
+    let mut cache = Cache::new(pool);
+    if let Some(rx) = rx.as_mut().filter(|_| is_late) {
+        rx.top_up(&mut cache);
+    }
     let mode = if given.zero_copy { Mode::ZeroCopy } else { Mode::Copy };
     let link = Link {
         shared: Arc::clone(shared),
@@ -195,7 +202,7 @@ pub(super) fn open_port(
         idle: IdlePolls::default(),
         _registration: Arc::new(registration),
     };
-    Ok(Parts { rx, tx, cache: Cache::new(pool), link })
+    Ok(Parts { rx, tx, cache, link })
 }
 
 /// So many free frames, or as many as there are. If there are none, waits for those of queues that are being released.

@@ -116,7 +116,8 @@ pub enum BusyPollAdvice {
         reason: String,
     },
     /// The kernel knows of no NAPI instance to poll for this socket (`SO_INCOMING_NAPI_ID` is 0). The driver has told it of none
-    /// (veth never does), or on kernels that learn it from packets none has come yet.
+    /// (veth does not), or on kernels that learn it from packets (Linux 5.11 to 6.13; veth's in native mode as well) none has
+    /// come yet.
     NoNapi,
 }
 
