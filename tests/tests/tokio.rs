@@ -9,6 +9,8 @@ mod async_echo;
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::time::{sleep, timeout};
 use xsk::error::Diagnosis;
 use xsk::port::{AsyncPort, PortError};
@@ -243,6 +245,57 @@ fn sending_goes_on_while_there_is_room() {
         };
         // 16 seconds, if it slept for 10 ms after each four packets.
         timeout(8 * SECOND, all).await.expect("in time");
+    });
+}
+
+/// There is a packet for each call, and room.
+#[test]
+fn a_busy_port_lets_other_tasks_run() {
+    let kernel = SimKernel::new(1);
+    let card = kernel.card("a", &DeviceConfig::default()).unwrap();
+    let pool = Pool::new_in(kernel.backend(), PoolConfig::default().frames(64)).unwrap();
+    let port = Port::open(&pool, "a", 0, config()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (mut port, mut batch) = (AsyncPort::new(port).unwrap(), Batch::new());
+        let other = tokio::spawn(async {});
+        for i in 0.. {
+            assert!(i < 1000, "recv keeps the thread");
+            card.inject(0, &frame(60, 1)).unwrap();
+            assert_eq!(port.recv(&mut batch).await.unwrap(), 1);
+            batch.clear();
+            if other.is_finished() {
+                break;
+            }
+        }
+        let other = tokio::spawn(async {});
+        for i in 0.. {
+            assert!(i < 1000, "send keeps the thread");
+            let mut packet = port.get_mut().packet().unwrap();
+            packet.extend_from_slice(&frame(60, 1)).unwrap();
+            batch.push(packet).unwrap();
+            port.send(&mut batch).await.unwrap();
+            if other.is_finished() {
+                break;
+            }
+        }
+    });
+}
+
+/// What waits for the descriptor itself has to ask.
+#[test]
+fn a_descriptor_says_nothing_of_a_device_that_is_gone() {
+    with_port(|mut port, _tap, pair| async move {
+        let descriptor = port.get_ref().poll_fd().unwrap().try_clone_to_owned().unwrap();
+        #[expect(deprecated, reason = "the descriptor is the test's own, and stays open")]
+        let descriptor = AsyncFd::with_interest(descriptor, Interest::READABLE).unwrap();
+        pair.delete().unwrap();
+        assert!(timeout(Duration::from_millis(300), descriptor.readable()).await.is_err());
+        let error = port.get_mut().wait(Some(Duration::from_millis(1))).unwrap_err();
+        assert_eq!(*error.diagnosis(), Diagnosis::InterfaceGone, "{error}");
+        // Without a time it asks now and then only.
+        let asked = (0..64).map(|_| port.get_mut().wait(Some(Duration::ZERO)));
+        assert_eq!(asked.filter(Result::is_err).count(), 1);
     });
 }
 

@@ -228,7 +228,8 @@ impl Port {
     /// in time, or a signal ended the wait. With [`BusyPoll`] it polls for a while before it sleeps.
     ///
     /// # Errors
-    /// An error that was met before; the interface is down or gone.
+    /// An error that was met before; the interface is down or gone. The kernel wakes nobody for that: it is found within a
+    /// quarter of a second, and by waits of no time after 64 at most.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, PortError> {
         wait::wait::<Self>(&mut [self], timeout)
     }
@@ -309,6 +310,11 @@ impl Port {
 
     /// Its file descriptor, for epoll and its like: readable when a packet is there, writable when the TX ring is at most half
     /// full. `None` on a backend without. To be read and written by the port alone.
+    ///
+    /// Before it is waited for, [`recv`](Self::recv) has to find nothing: that gives the kernel the frames to receive into, and
+    /// where events are edges (mio) no other comes. There are no events for packets that were sent, which
+    /// [`flush`](Self::flush) looks for, nor for an interface that is down or gone: a [`wait`](Self::wait) of a millisecond now
+    /// and then is an error there.
     #[cfg(unix)]
     pub fn poll_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         self.link.poll_fd()

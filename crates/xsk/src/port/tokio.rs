@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use super::Port;
@@ -18,7 +19,8 @@ use crate::queue::Fd;
 /// the simulated kernel become ready only while that runs in the background (`SimKernel::threaded`).
 /// Everything else of the port is behind [`get_mut`](Self::get_mut).
 ///
-/// Both methods may be cancelled: a future that is dropped has moved no packets that are not in the batch, or on their way.
+/// Both methods may be cancelled: a future that is dropped has moved no packets that are not in the batch, or on their way. Where
+/// there are always packets, they let other tasks run now and then ([`tokio::task::coop`]).
 pub struct AsyncPort {
     // First, so that tokio lets go of the descriptor before the port closes it.
     source: AsyncFd<Source>,
@@ -80,6 +82,7 @@ impl AsyncPort {
     /// # Errors
     /// As [`Port::recv`] and [`Port::wait`].
     pub async fn recv(&mut self, batch: &mut Batch) -> Result<usize, PortError> {
+        consume_budget().await;
         loop {
             let count = self.port.recv(batch)?;
             if count > 0 || batch.room() == 0 {
@@ -105,6 +108,7 @@ impl AsyncPort {
     /// # Errors
     /// As [`Port::send`]: the batch then begins with what was not sent.
     pub async fn send(&mut self, batch: &mut Batch) -> Result<(), PortError> {
+        consume_budget().await;
         let mut lack = None;
         loop {
             let count = self.port.send(batch)?;
