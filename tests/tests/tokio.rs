@@ -48,6 +48,17 @@ fn debug_output_is_that_of_the_port() {
     });
 }
 
+/// What is awaited can be in a task of any thread.
+#[test]
+fn tasks_may_move_between_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    with_port(|mut port, _tap, _pair| async move {
+        let mut batch = Batch::new();
+        is_send(&port.recv(&mut batch));
+        is_send(&port.send(&mut batch));
+    });
+}
+
 #[test]
 fn packets_are_awaited() {
     with_port(|port, tap, _pair| async move {

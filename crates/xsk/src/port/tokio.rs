@@ -125,7 +125,7 @@ impl AsyncPort {
     }
 
     /// Waits until there may be room, for a moment.
-    async fn room(&self, lack: &mut Option<Lack>) -> Result<(), PortError> {
+    async fn room(&mut self, lack: &mut Option<Lack>) -> Result<(), PortError> {
         let now = self.port.link.shared.backend().now();
         let lack = lack.get_or_insert(Lack { since: now, nap: NAPS[0], slept: Duration::ZERO });
         if now.saturating_sub(lack.since) < LOOKS {
