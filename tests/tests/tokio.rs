@@ -13,8 +13,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{sleep, timeout};
 use xsk::error::Diagnosis;
+use xsk::error::errno::EAGAIN;
 use xsk::port::{AsyncPort, PortError};
 use xsk::{Batch, Pool, PoolConfig, Port, PortConfig};
+use xsk_sim::fault::{Call, FaultRule};
 use xsk_sim::{DeviceConfig, SimDevice, SimKernel};
 use xsk_tests::frame;
 use xsk_veth::{Namespace, Tap, VethPair};
@@ -290,6 +292,27 @@ fn a_busy_port_lets_other_tasks_run() {
                 break;
             }
         }
+    });
+}
+
+/// As [`Port::wait`] does.
+#[test]
+fn what_was_sent_goes_out_before_it_sleeps() {
+    let kernel = SimKernel::new(1);
+    let card = kernel.card("a", &DeviceConfig::default()).unwrap();
+    let pool = Pool::new_in(kernel.backend(), PoolConfig::default().frames(64)).unwrap();
+    let port = Port::open(&pool, "a", 0, config()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (mut port, mut batch) = (AsyncPort::new(port).unwrap(), Batch::with_capacity(16));
+        fill(&mut port, &mut batch);
+        // The kernel is busy at first.
+        let busy = kernel.fault(FaultRule::errno(Call::SendTo, EAGAIN));
+        port.send(&mut batch).await.unwrap();
+        drop(busy);
+        assert!(batch.is_empty() && card.sent().is_none());
+        assert!(timeout(Duration::from_millis(2), port.recv(&mut batch)).await.is_err());
+        assert_eq!(std::iter::from_fn(|| card.sent()).count(), 16);
     });
 }
 

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::Port;
 use super::error::PortError;
+use super::wait::Receives;
 use crate::error::{Diagnosis, Step};
 use crate::packet::Batch;
 use crate::queue::Fd;
@@ -88,6 +89,8 @@ impl AsyncPort {
             if count > 0 || batch.room() == 0 {
                 return Ok(count);
             }
+            // What the kernel did not take of what was sent before, it may take now.
+            self.port.receiving()?;
             match timeout(SLICE, self.source.readable()).await {
                 Ok(Ok(mut ready)) => {
                     // What comes after this look makes it ready again.
