@@ -227,6 +227,10 @@ impl Port {
     /// Waits until a packet is there, at most for `timeout` (rounded up to milliseconds; `None`: for ever). False if none came
     /// in time, or a signal ended the wait. With [`BusyPoll`] it polls for a while before it sleeps.
     ///
+    /// Before it sleeps the kernel is made to send what it has room to report on the completion ring. If more than that is on
+    /// the TX ring, the rest goes out in later calls and not while it sleeps: give the wait an end then, or the completion ring
+    /// the size of what is sent between waits.
+    ///
     /// # Errors
     /// An error that was met before; the interface is down or gone. The kernel wakes nobody for that: it is found within a
     /// quarter of a second, and by waits of no time after 64 at most.
