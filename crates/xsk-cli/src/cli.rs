@@ -59,8 +59,8 @@ IF is an interface (all its queues) or interface:queue, as in eth1 or eth1:0. Ra
 
 /// AF_XDP at work: forward, drop, flood, ping, capture and replay packets between user space and the driver.
 ///
-/// Without a command it runs a demonstration: real packets over private veth pairs, or, where that is not possible, on a
-/// simulated kernel.
+/// Without a command it runs a demonstration: real packets over private veth pairs, or, where that is not possible, on
+/// a simulated kernel.
 #[derive(Debug, Parser)]
 #[command(name = "xsk", version, styles = STYLES, after_help = EXAMPLES,
     after_long_help = format!("{EXAMPLES}\n\n{TARGET}\n{TAKES}\n\n{EXIT_CODES}"))]
@@ -101,9 +101,9 @@ pub(crate) enum Command {
     /// Write what an interface receives to a file (pcap; pcapng if its name ends so; `-` for standard output).
     ///
     /// Other than tcpdump's, this capture takes the packets: the network stack does not get them, and XDP cannot give
-    /// them to both. To watch traffic that goes on, let it pass through: --wire forwards between the interface and another
-    /// one, both ways, and captures what passes. What the interface itself sends is not captured. Times are those of
-    /// the moment when the packets are taken from the ring.
+    /// them to both. To watch traffic that goes on, let it pass through: --wire forwards between the interface and
+    /// another one, both ways, and captures what passes. What the interface itself sends is not captured. Times are
+    /// those of the moment when the packets are taken from the ring.
     ///
     /// With sim:FILE for the interface, that capture comes in on a simulated kernel, without privilege.
     #[command(verbatim_doc_comment, after_help = example(CAPTURE_EXAMPLES),
@@ -111,12 +111,14 @@ pub(crate) enum Command {
     Capture(Capture),
     /// Send the packets of a file (pcap or pcapng of Ethernet) from an interface, with the gaps that they have there.
     ///
-    /// What comes from standard input is sent as it comes, and at the pace that its times say, from the first packet on.
+    /// What comes from standard input is sent as it comes, and at the pace that its times say, from the first packet
+    /// on.
     ///
     /// From queue 0 if none is named, so that their order stays. What is too long for the interface is left out and
     /// counted. The interface's own traffic goes on.
     ///
-    /// With sim:FILE for the interface, they are sent on a simulated kernel, and what comes out is written to that file.
+    /// With sim:FILE for the interface, they are sent on a simulated kernel, and what comes out is written to that
+    /// file.
     #[command(verbatim_doc_comment, after_help = example(REPLAY_EXAMPLES),
         after_long_help = example_sends(REPLAY_EXAMPLES))]
     Replay(Replay),

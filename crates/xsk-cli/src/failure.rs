@@ -168,10 +168,10 @@ fn words(diagnosis: &Diagnosis) -> Option<String> {
             "the driver does not attach a program for packets of one frame at MTU {mtu} (or, on veth, at the peer's MTU): lower \
              it, or use --multi-buffer or --skb"
         ),
-        Diagnosis::KernelTooOld { feature: "XDP_USE_SG", since } => {
+        Diagnosis::KernelTooOld { feature: Diagnosis::SEVERAL_BUFFERS, since } => {
             format!("the kernel is too old for --multi-buffer, which needs Linux {since}")
         }
-        Diagnosis::KernelTooOld { feature: feature @ "one UMEM on several queues or interfaces", since } => {
+        Diagnosis::KernelTooOld { feature: feature @ Diagnosis::SHARED_UMEM, since } => {
             format!(
                 "the kernel is too old for {feature}, which needs Linux {since}: name one queue, as in IF:0"
             )
@@ -239,8 +239,8 @@ mod tests {
             InterfaceGone,
             FrameTooSmall { mtu: 1500, room: 100 },
             MtuTooLargeForProgram { mtu: 9000 },
-            KernelTooOld { feature: "XDP_USE_SG", since: "6.6" },
-            KernelTooOld { feature: "one UMEM on several queues or interfaces", since: "5.10" },
+            KernelTooOld { feature: Diagnosis::SEVERAL_BUFFERS, since: "6.6" },
+            KernelTooOld { feature: Diagnosis::SHARED_UMEM, since: "5.10" },
             NoAfXdp,
             FrameSize { max: 4096 },
             OutOfMemory,

@@ -129,10 +129,10 @@ pub(crate) fn bind(context: &BindContext<'_>, source: io::Error) -> Error {
             Diagnosis::FrameTooSmall { mtu, room: layout.room() }
         }
         Some(errno::EINVAL) if shared => {
-            Diagnosis::KernelTooOld { feature: "one UMEM on several queues or interfaces", since: "5.10" }
+            Diagnosis::KernelTooOld { feature: Diagnosis::SHARED_UMEM, since: "5.10" }
         }
         Some(errno::EINVAL) if flags.contains(BindFlags::XDP_USE_SG) => {
-            Diagnosis::KernelTooOld { feature: "XDP_USE_SG", since: "6.6" }
+            Diagnosis::KernelTooOld { feature: Diagnosis::SEVERAL_BUFFERS, since: "6.6" }
         }
         _ => Diagnosis::Unknown,
     };

@@ -352,6 +352,13 @@ pub enum Diagnosis {
     Unknown,
 }
 
+impl Diagnosis {
+    /// What [`KernelTooOld`](Self::KernelTooOld) names where packets of several buffers are asked for, before Linux 6.6.
+    pub const SEVERAL_BUFFERS: &'static str = "XDP_USE_SG";
+    /// What it names where one UMEM is to serve several queues or interfaces, before Linux 5.10.
+    pub const SHARED_UMEM: &'static str = "one UMEM on several queues or interfaces";
+}
+
 impl Error {
     pub(crate) fn new(step: Step, diagnosis: Diagnosis) -> Self {
         Self { step, interface: None, queue: None, value: None, diagnosis, source: None }

@@ -178,8 +178,8 @@ impl Datapath {
         self.pool.backend()
     }
 
-    /// Receives a batch on receiver `from`, and sends those for which `decide` says so from sender `to`. Returns how many packets there were.
-    /// What `to` has no room for stays where it is. Never blocks.
+    /// Receives a batch on receiver `from`, and sends those for which `decide` says so from sender `to`. Returns how many
+    /// packets there were. What `to` has no room for stays where it is. Never blocks.
     pub(crate) fn forward(
         &mut self,
         from: usize,
@@ -242,8 +242,8 @@ impl Datapath {
         Ok(count)
     }
 
-    /// Sends at most `count` packets, and a batch, from a sender, each of `write`'s making: it is given an empty one. Returns how
-    /// many the port took. Never blocks.
+    /// Sends at most `count` packets, and a batch, from a sender, each of `write`'s making: it is given an empty one.
+    /// Returns how many the port took. Never blocks.
     pub(crate) fn send(
         &mut self,
         sender: usize,
@@ -269,8 +269,8 @@ impl Datapath {
         sent.map_err(|error| self.explain(error))
     }
 
-    /// Waits until a packet comes, or frames that are being sent may have been, at most for `limit`. With busy polling, a port
-    /// that finds nothing has driven its device already.
+    /// Waits until a packet comes, or frames that are being sent may have been, at most for `limit`. With busy polling, a
+    /// port that finds nothing has driven its device already.
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Failure> {
         let sending = self.flush()? > 0;
         if self.busy_poll {
