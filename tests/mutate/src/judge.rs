@@ -1,7 +1,9 @@
 //! Runs test programs with one mutant chosen.
 
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -20,16 +22,35 @@ pub(crate) enum End {
     Late,
 }
 
-/// Runs one program, or one test of it. It is stopped at the first test that fails.
+/// Runs one program, or one test of it. It is stopped at the first test that fails. What it said is in the file `said` then.
 pub(crate) fn run(
     program: &Program,
     test: Option<&str>,
     mutant: usize,
     limit: Duration,
+    said: &Path,
+) -> Result<End, String> {
+    let describe = |error| format!("{}: {error}", said.display());
+    let errors = File::create(said).map_err(describe)?;
+    let end = run_to(program, test, mutant, limit, errors)?;
+    if end == End::Passed {
+        fs::remove_file(said).map_err(describe)?;
+    }
+    Ok(end)
+}
+
+fn run_to(
+    program: &Program,
+    test: Option<&str>,
+    mutant: usize,
+    limit: Duration,
+    errors: File,
 ) -> Result<End, String> {
     let describe = |error| format!("{}: {error}", program.path.display());
     let mut command = Command::new(&program.path);
     command
+        // What is captured is shown when all tests are done, and nobody waits for that.
+        .arg("--nocapture")
         .args(test.map(|test| ["--exact", test]).iter().flatten())
         .current_dir(&program.dir)
         .env("XSK_MUTANT", mutant.to_string())
@@ -37,7 +58,7 @@ pub(crate) fn run(
         .env_remove("CI")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(errors)
         .process_group(0);
     let mut child = command.spawn().map_err(describe)?;
     let Some(output) = child.stdout.take() else { return Err("a program without output".into()) };

@@ -6,7 +6,9 @@
 //!
 //! `TREE` is a copy of the repository, which is changed, `JUDGES` the file with the lines `together FILES PACKAGES TESTS`. In
 //! `OUT` are then files of names as cargo-mutants writes them: `missed.txt`, `caught.txt`, `timeout.txt`, and `left.txt` with
-//! those that cannot be chosen when the program runs, as in constants. What does not compile is in `unviable.txt`.
+//! those that cannot be chosen when the program runs, as in constants. What does not compile is in `unviable.txt`. What failing
+//! tests said is in files of `said`, by the number of the mutant and the test program; `once` is in the name of what was not
+//! said again. A test that fails without any mutant as well ends it all.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod build;
@@ -60,7 +62,9 @@ fn run() -> Result<(), String> {
     let chosen: Vec<&Mutant> = mutants.iter().filter(is_in).collect();
     println!("{} mutants in one build, {} are left", chosen.len(), left.len());
     let programs = build::programs(tree, &[judges.packages(), judges.tests()].concat())?;
-    let timed = baseline(&programs)?;
+    let said = Said(out.join("said"));
+    fs::create_dir_all(&said.0).map_err(|error| error.to_string())?;
+    let timed = baseline(&programs, &said)?;
 
     let ends = Mutex::new(BTreeMap::new());
     let next = AtomicUsize::new(0);
@@ -68,7 +72,10 @@ fn run() -> Result<(), String> {
     thread::scope(|scope| {
         let work = || -> Result<(), String> {
             while let Some(mutant) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (end, by) = try_all(&judges.of(&mutant.file, &timed)?, mutant)?;
+                let tried =
+                    judges.of(&mutant.file, &timed).and_then(|judges| try_all(&judges, mutant, &said));
+                // What stops one stops all.
+                let (end, by) = tried.inspect_err(|_| next.store(chosen.len(), Ordering::Relaxed))?;
                 println!("{end:?} {} {by}", mutant.name);
                 let mut ends = ends.lock().map_err(|error| error.to_string())?;
                 ends.insert(mutant.number, end);
@@ -133,44 +140,84 @@ fn instrument_all(tree: &Path, mutants: &[Mutant], packages: &[String]) -> Resul
     }
 }
 
+/// Where what failing tests say is kept.
+struct Said(PathBuf);
+
+impl Said {
+    fn file(&self, program: &Program, number: usize, what: &str) -> PathBuf {
+        let test = program.option.trim_start_matches('-').replace('=', "-");
+        self.0.join(format!("{number}-{}-{test}{what}.txt", program.package))
+    }
+}
+
 /// How long each program takes without any mutant.
-fn baseline(programs: &[Program]) -> Result<Vec<(Program, Duration)>, String> {
+fn baseline(programs: &[Program], said: &Said) -> Result<Vec<(Program, Duration)>, String> {
     let timed = programs.iter().map(|program| {
         let began = Instant::now();
-        match judge::run(program, None, 0, 10 * SHORTEST)? {
+        let file = said.file(program, 0, "");
+        match judge::run(program, None, 0, 10 * SHORTEST, &file)? {
             End::Passed => Ok((program.clone(), began.elapsed())),
-            _ => Err(format!("{} {} fails without any mutant", program.package, program.option)),
+            end => Err(fails_without(program, &end, &file)),
         }
     });
     timed.collect()
 }
 
+fn fails_without(program: &Program, end: &End, file: &Path) -> String {
+    let (Program { package, option, .. }, file) = (program, file.display());
+    format!("{package} {option} without any mutant: {end:?}, so it can find none; see {file}")
+}
+
 /// Runs the programs one after the other, until one fails, which is returned as well.
-fn try_all(programs: &[&(Program, Duration)], mutant: &Mutant) -> Result<(End, String), String> {
+fn try_all(programs: &[&(Program, Duration)], mutant: &Mutant, said: &Said) -> Result<(End, String), String> {
     for (program, took) in programs {
         // Another mutant runs beside it.
         let limit = SHORTEST.max(*took * 5);
         let by = format!("{} {}", program.package, program.option);
+        let file = said.file(program, mutant.number, "");
         // A test that fails now and then finds no mutant: from the start, as what came behind it did not run.
+        let mut times = 0;
         let end = loop {
-            match judge::run(program, None, mutant.number, limit)? {
-                End::Failed(test) if !test.is_empty() && !fails_again(program, &test, mutant, limit)? => {
-                    println!("{test} of {by} failed once with {}, and not again", mutant.name);
+            match judge::run(program, None, mutant.number, limit, &file)? {
+                // What does so time and again is taken to be the mutant's doing.
+                End::Failed(test)
+                    if times < 3
+                        && !test.is_empty()
+                        && !fails_again(program, &test, mutant, limit, said)? =>
+                {
+                    times += 1;
+                    let once = said.file(program, mutant.number, &format!("-once-{times}"));
+                    fs::rename(&file, &once).map_err(|error| format!("{}: {error}", once.display()))?;
+                    let (name, once) = (&mutant.name, once.display());
+                    println!("{test} of {by} failed once with {name}, and not again; see {once}");
                 }
                 end => break end,
             }
         };
         if end != End::Passed {
-            return Ok((end, by));
+            let test = if let End::Failed(test) = &end { test.as_str() } else { "" };
+            let file = said.file(program, mutant.number, "-without");
+            let test = Some(test).filter(|test| !test.is_empty());
+            return match judge::run(program, test, 0, limit, &file)? {
+                End::Passed => Ok((end, by)),
+                end => Err(fails_without(program, &end, &file)),
+            };
         }
     }
     Ok((End::Passed, String::new()))
 }
 
 /// Whether this test alone fails with the mutant, at least once in three times.
-fn fails_again(program: &Program, test: &str, mutant: &Mutant, limit: Duration) -> Result<bool, String> {
+fn fails_again(
+    program: &Program,
+    test: &str,
+    mutant: &Mutant,
+    limit: Duration,
+    said: &Said,
+) -> Result<bool, String> {
     for _ in 0..3 {
-        if judge::run(program, Some(test), mutant.number, limit)? != End::Passed {
+        let file = said.file(program, mutant.number, "-again");
+        if judge::run(program, Some(test), mutant.number, limit, &file)? != End::Passed {
             return Ok(true);
         }
     }
