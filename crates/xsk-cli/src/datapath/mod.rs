@@ -4,6 +4,7 @@ mod open;
 mod share;
 
 use std::borrow::{Borrow, BorrowMut};
+use std::ffi::CString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -140,9 +141,11 @@ const YIELDS: u32 = 64;
 /// Longest wait for packets, so that a stop request is seen soon.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
-/// How long an interface that is down is given to be gone, in milliseconds, and how often it is looked at.
-const DELETION: u64 = 500;
-const DELETION_STEP: u64 = 10;
+/// How long an interface that is down is given to be gone, while there is one of its name, and while there is none any more.
+const DOWN: Duration = Duration::from_millis(500);
+const DELETION: Duration = Duration::from_secs(20);
+/// How often it is looked at.
+const STEP: Duration = Duration::from_millis(10);
 
 impl Datapath {
     /// How many the command has.
@@ -334,19 +337,36 @@ impl Datapath {
         Ok(())
     }
 
-    /// An interface that is being deleted is down first: it is given the time to be gone, which is a better answer.
+    /// An interface that is being deleted is down first: it is given the time to be gone, which is a better answer. How long its
+    /// sockets have to wait for that is the kernel's affair, but soon it has no name any more (`net/core/dev.c:
+    /// unregister_netdevice_many_notify`); and who asks for what has one waits, on Linux, for what is being deleted.
     fn explain(&mut self, mut error: PortError) -> Failure {
-        for _ in 0..DELETION / DELETION_STEP {
-            if !matches!(error.diagnosis(), Diagnosis::InterfaceDown) {
-                break;
+        let mut passed = Duration::ZERO;
+        while matches!(error.diagnosis(), Diagnosis::InterfaceDown)
+            && passed < if self.have_names() { DOWN } else { DELETION }
+        {
+            self.backend().sleep(STEP);
+            passed += STEP;
+            // A port with packets waits for nothing, and would not tell.
+            for Receiver { port, .. } in &mut self.receivers {
+                while port.for_each(|_| {}).is_ok_and(|packets| packets > 0) {}
             }
-            self.backend().sleep(Duration::from_millis(DELETION_STEP));
             match self.look() {
                 Err(now) => error = now,
                 Ok(()) => break,
             }
         }
         Failure::of_running(&error)
+    }
+
+    /// Whether there is an interface of each name of the ports here.
+    fn have_names(&self) -> bool {
+        let receivers = self.receivers.iter().map(|receiver| receiver.index);
+        let mut ports = receivers.chain(self.senders.iter().map(|sender| sender.index));
+        ports.all(|port| {
+            let (interface, _) = self.names[port].rsplit_once(':').unwrap_or_default();
+            CString::new(interface).is_ok_and(|name| self.backend().interface(&name).is_ok())
+        })
     }
 
     /// Waits until everything was sent, at most for `limit`.
@@ -417,5 +437,42 @@ impl Traffic {
         let left = self.packets.saturating_sub(packets);
         let bytes = u128::from(self.bytes) * u128::from(left) / u128::from(self.packets.max(1));
         Self { packets: left, bytes: bytes as u64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use xsk_sim::fault::{DeviceFault, FaultRule};
+    use xsk_sim::{DeviceConfig, SimKernel};
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    /// Also where packets are on the ring still: a port that has some waits for nothing, and says nothing.
+    #[test]
+    fn an_interface_that_is_being_deleted_is_gone_and_not_down() {
+        for (goes, words) in [(true, "is gone"), (false, "is down")] {
+            let kernel = SimKernel::new(0);
+            let card = kernel.card("sim", &DeviceConfig::default()).unwrap();
+            let Some(Command::Drop(options)) = Cli::try_parse_from(["xsk", "drop", "sim"]).unwrap().command
+            else {
+                panic!("another command")
+            };
+            let targets = std::slice::from_ref(&options.target);
+            let request = Request { targets, need: Need::Receive, options: &options.sockets };
+            let (mut datapath, _) = request.open_on(&kernel.backend()).unwrap();
+            card.set_up(false);
+            let error = datapath.look().unwrap_err();
+            card.set_up(true);
+            (0..3).for_each(|_| card.inject(0, &[1; 60]).unwrap());
+            kernel.run_until_idle(1000);
+            card.set_up(false);
+            datapath.look().expect("there are packets");
+            let rule = FaultRule::device_fault(&card, DeviceFault::Remove).after(20);
+            let _goes = goes.then(|| kernel.fault(rule));
+            let failure = datapath.explain(error);
+            assert!(failure.to_string().contains(words), "{failure}");
+        }
     }
 }
