@@ -7,7 +7,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::{Dir, Done, LONG, MODES, frame, pair, run, start, start_command, tool};
+use common::{Dir, Done, LONG, MODES, eventually, frame, pair, run, start, start_command, tool};
 use xsk_sim::capture::{CaptureReader, CapturedPacket};
 use xsk_veth::{Namespace, Tap, VethPair};
 
@@ -113,9 +113,7 @@ fn a_capture_to_standard_output_is_nothing_but_that() {
     let mut command = tool(&["capture", "b", "-", "--count", "3"]);
     command.stdout(fs::File::create(dir.path("out.pcap")).unwrap()).stderr(Stdio::piped());
     let mut child = ns.spawn_command(&mut command).unwrap();
-    while pair.b.xdp().unwrap().is_none() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    eventually("attached", || pair.b.xdp().unwrap().is_some());
     std::thread::sleep(Duration::from_millis(100));
     let tap = Tap::open(&ns, "a").unwrap();
     let sent = packets(3);
@@ -241,9 +239,7 @@ fn a_reader_that_goes_ends_it() {
     let mut running = start_command(&ns, &mut tool(&["capture", "b", "-"]));
     running.close_output();
     let tap = Tap::open(&ns, "a").unwrap();
-    while pair.b.xdp().unwrap().is_none() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    eventually("attached", || pair.b.xdp().unwrap().is_some());
     // Until the pipe notices.
     let done = loop {
         let _ = tap.send(&packets(1)[0].data);

@@ -42,7 +42,7 @@ fn each_queue_has_a_thread_at_both_ends() {
     }
     for mode in MODES {
         let (ns, pair) = pair(3);
-        let sink = start(&ns, &["drop", "b", mode, "--threads", "--json"]).ready();
+        let mut sink = start(&ns, &["drop", "b", mode, "--threads", "--json"]).ready();
         // It says that it is ready, and starts them.
         common::eventually("three threads", || {
             threads(&sink).into_keys().filter(|name| name.starts_with("b:")).eq(["b:0", "b:1", "b:2"])
@@ -59,8 +59,7 @@ fn each_queue_has_a_thread_at_both_ends() {
         let each = ports(&sent, "tx");
         assert!(each.len() == 3 && each.values().all(|&packets| packets > 0), "{each:?}");
         assert_eq!(each.values().sum::<u64>(), number(&total["tx"]["packets"]));
-        // The last ones may be on their way.
-        std::thread::sleep(Duration::from_millis(100));
+        sink.reported(number(&total["tx"]["packets"]));
         let sink = sink.end();
         let received = sink.summary();
         let drops = number(&received["total"]["drops"]["no_frame"]);

@@ -4,7 +4,6 @@
 mod common;
 
 use std::net::UdpSocket;
-use std::time::Duration;
 
 use common::{LONG, MODES, frame, pair, run, start};
 use serde_json::Value;
@@ -22,12 +21,11 @@ fn what_flood_sends_drop_receives() {
     for mode in MODES {
         for queues in [1, 3] {
             let (ns, pair) = pair(queues);
-            let sink = start(&ns, &["drop", "b", mode, "--json"]).ready();
+            let mut sink = start(&ns, &["drop", "b", mode, "--json"]).ready();
             let args = ["flood", "a", mode, "--json", "--count", "1500", "--rate", "20k", "--size", "100"];
             let sent = run(&ns, &args).summary()["total"].clone();
             assert_eq!(number(&sent["tx"]["packets"]) + number(&sent["drops"]["tx_refused"]), 1500);
-            // The last ones may be on their way.
-            std::thread::sleep(Duration::from_millis(100));
+            sink.reported(number(&sent["tx"]["packets"]));
             let received = sink.end().summary();
             let (packets, drops) = (number(&received["total"]["rx"]["packets"]), &received["total"]["drops"]);
             assert_eq!(number(&drops["no_frame"]) + packets, number(&sent["tx"]["packets"]), "{received}");
@@ -176,11 +174,11 @@ fn a_forwarder_matches_queues_modulo() {
             pair.a(|a| a.name(name)).b(|b| b.name("eth")).build().unwrap();
         }
         let forwarder = start(&middle, &["forward", "left", "right", mode, "--json"]).ready();
-        let sink = start(&ends[1], &["drop", "eth", mode, "--json"]).ready();
+        let mut sink = start(&ends[1], &["drop", "eth", mode, "--json"]).ready();
         // Taking turns over all four queues.
         let args = ["flood", "eth", mode, "--count", "200", "--rate", "5k", "--batch", "1", "--json"];
         let sent = number(&run(&ends[0], &args).summary()["total"]["tx"]["packets"]);
-        std::thread::sleep(Duration::from_millis(100));
+        sink.reported(sent);
         let (through, received) = (forwarder.end().summary(), sink.end().summary());
         assert_eq!(number(&received["total"]["rx"]["packets"]), sent, "{received}\n{through}");
         let ports = through["ports"].as_array().unwrap();

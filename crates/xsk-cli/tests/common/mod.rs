@@ -84,6 +84,27 @@ impl Running {
         }
     }
 
+    /// Waits until it has reported so many packets, as received or as dropped for want of a frame: the last ones may be on their
+    /// way when who sent them has ended.
+    pub fn reported(&mut self, packets: u64) {
+        let count = |line: &str| {
+            let value: Value = serde_json::from_str(line).unwrap();
+            let number = |value: &Value| value.as_u64().unwrap_or(0);
+            if value["event"] == "interval" {
+                number(&value["rx_packets"]) + number(&value["drops"]["no_frame"])
+            } else {
+                0
+            }
+        };
+        let mut told: u64 = self.seen.iter().map(|line| count(line)).sum();
+        while told < packets {
+            let line = self.lines.recv_timeout(LONG);
+            let line = line.unwrap_or_else(|error| panic!("{told} of {packets} packets: {error}"));
+            told += count(&line);
+            self.seen.push(line);
+        }
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }
