@@ -14,8 +14,8 @@ use models::passes::{busy_driver, counted_first, promises};
 use models::sim_half::{OldSimHalf, SimHalf};
 use xsk_core::abi::xdp_desc;
 use xsk_core::order::Order::{
-    self, PublishConsumer, PublishProducer, PutFrames, ReadConsumer, ReadFlags, ReadNote, ReadProducer,
-    TakeFrames, UnlinkFrames, WakeupFence, WriteNote,
+    self, PassNote, PublishConsumer, PublishProducer, PutFrames, ReadConsumer, ReadFlags, ReadNote,
+    ReadProducer, TakeFrames, UnlinkFrames, WakeupFence, WriteNote,
 };
 
 const ONE: Shape = Shape { capacity: 1, start: u32::MAX, batch: 1, attempts: 2 };
@@ -82,7 +82,7 @@ const MODELS: [Model; 16] = [
 ];
 
 /// The lists of free frames have models of their own, in xsk-core.
-const LISTS: [Order; 5] = [PutFrames, TakeFrames, UnlinkFrames, ReadNote, WriteNote];
+const LISTS: [Order; 6] = [PutFrames, TakeFrames, UnlinkFrames, ReadNote, WriteNote, PassNote];
 
 #[test]
 fn the_models_pass_as_the_table_stands() {

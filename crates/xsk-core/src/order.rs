@@ -49,6 +49,8 @@ pub enum Order {
     ReadNote,
     /// Writing it. **Relaxed**, as above.
     WriteNote,
+    /// Writing it if it is still what it was, and not what somebody else has written meanwhile. **Relaxed**, as above.
+    PassNote,
 }
 
 /// Whether a row of the table is a load, a store, a compare-and-exchange or a fence.
@@ -66,7 +68,7 @@ pub enum Access {
 
 impl Order {
     /// Every row.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ReadProducer,
         Self::PublishProducer,
         Self::ReadConsumer,
@@ -78,6 +80,7 @@ impl Order {
         Self::UnlinkFrames,
         Self::ReadNote,
         Self::WriteNote,
+        Self::PassNote,
     ];
 
     /// The strength of this row.
@@ -86,7 +89,9 @@ impl Order {
         match self {
             Self::ReadProducer | Self::ReadConsumer | Self::TakeFrames => Ordering::Acquire,
             Self::PublishProducer | Self::PublishConsumer | Self::PutFrames => Ordering::Release,
-            Self::ReadFlags | Self::UnlinkFrames | Self::ReadNote | Self::WriteNote => Ordering::Relaxed,
+            Self::ReadFlags | Self::UnlinkFrames | Self::ReadNote | Self::WriteNote | Self::PassNote => {
+                Ordering::Relaxed
+            }
             Self::WakeupFence => Ordering::SeqCst,
         }
     }
@@ -98,7 +103,7 @@ impl Order {
                 Access::Load
             }
             Self::PublishProducer | Self::PublishConsumer | Self::WriteNote => Access::Store,
-            Self::PutFrames | Self::UnlinkFrames => Access::Exchange,
+            Self::PutFrames | Self::UnlinkFrames | Self::PassNote => Access::Exchange,
             Self::WakeupFence => Access::Fence,
         }
     }

@@ -16,12 +16,12 @@ use support::matrix::{self, Model, Side, all_pass, law};
 use support::models::{Handshake, Shape, Weakened, consume, handshake, produce};
 use xsk_core::abi::xdp_desc;
 use xsk_core::order::Order::{
-    self, PublishConsumer, PublishProducer, PutFrames, ReadConsumer, ReadFlags, ReadNote, ReadProducer,
-    TakeFrames, UnlinkFrames, WakeupFence, WriteNote,
+    self, PassNote, PublishConsumer, PublishProducer, PutFrames, ReadConsumer, ReadFlags, ReadNote,
+    ReadProducer, TakeFrames, UnlinkFrames, WakeupFence, WriteNote,
 };
 
 /// The rows that `law` knows. Written out, so that a row which is missing from `Order::ALL` is noticed as well.
-const KNOWN: [Order; 11] = [
+const KNOWN: [Order; 12] = [
     ReadProducer,
     PublishProducer,
     ReadConsumer,
@@ -33,6 +33,7 @@ const KNOWN: [Order; 11] = [
     UnlinkFrames,
     ReadNote,
     WriteNote,
+    PassNote,
 ];
 
 const ONE: Shape = Shape { capacity: 1, start: u32::MAX, batch: 1, attempts: 2 };

@@ -78,6 +78,6 @@ fn every_row_has_a_strength_that_its_access_can_have() {
     }
     let of = |access| Order::ALL.into_iter().filter(|row| row.access() == access).collect::<Vec<_>>();
     assert_eq!(of(Access::Store), [Order::PublishProducer, Order::PublishConsumer, Order::WriteNote]);
-    assert_eq!(of(Access::Exchange), [Order::PutFrames, Order::UnlinkFrames]);
+    assert_eq!(of(Access::Exchange), [Order::PutFrames, Order::UnlinkFrames, Order::PassNote]);
     assert_eq!(of(Access::Fence), [Order::WakeupFence]);
 }

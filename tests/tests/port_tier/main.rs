@@ -20,6 +20,7 @@ mod quarantine;
 #[path = "../../../crates/xsk-core/tests/support/regressions.rs"]
 #[allow(unreachable_pub, reason = "shared with other packages")]
 mod regressions;
+mod shown;
 mod stock;
 mod threads;
 #[cfg(target_os = "linux")]

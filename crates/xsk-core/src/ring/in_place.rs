@@ -19,12 +19,20 @@ struct Run<C> {
     wanted: u32,
 }
 
+/// A run that is cut by the end of the ring is rare: once a lap.
+#[cold]
+#[inline(never)]
+fn cut(until_end: usize) -> u32 {
+    until_end as u32
+}
+
 impl<C> Run<C> {
     /// The slots from `index` on, `wanted` at most, which must be no more than the ring has, up to the end of the ring.
     #[inline(always)]
     fn new(ring: &impl Storage<Cell = C>, index: u32, wanted: u32) -> Self {
         let (first, until_end) = ring.cell(index);
-        Self { first, done: 0, count: (until_end as u32).min(wanted), wanted }
+        let count = if wanted as usize <= until_end { wanted } else { cut(until_end) };
+        Self { first, done: 0, count, wanted }
     }
 
     /// Slots that are left.

@@ -1,8 +1,8 @@
 //! The ordering matrix: each row of the table is weakened in turn, for one side, and the models that lean on it must fail.
 
 use xsk_core::order::Order::{
-    self, PublishConsumer, PublishProducer, PutFrames, ReadConsumer, ReadFlags, ReadNote, ReadProducer,
-    TakeFrames, UnlinkFrames, WakeupFence, WriteNote,
+    self, PassNote, PublishConsumer, PublishProducer, PutFrames, ReadConsumer, ReadFlags, ReadNote,
+    ReadProducer, TakeFrames, UnlinkFrames, WakeupFence, WriteNote,
 };
 
 use super::explore::{Outcome, Seen, explore};
@@ -18,7 +18,7 @@ pub const fn law(order: Order) -> Option<&'static str> {
             Some(CAUSALITY)
         }
         WakeupFence => Some(LOST),
-        ReadFlags | UnlinkFrames | ReadNote | WriteNote => None,
+        ReadFlags | UnlinkFrames | ReadNote | WriteNote | PassNote => None,
     }
 }
 

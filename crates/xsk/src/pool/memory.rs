@@ -2,7 +2,7 @@
 
 use std::mem::{align_of, size_of};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU16;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use xsk_core::frame_lists::{END, FrameLists, Heap, Storage};
@@ -18,28 +18,31 @@ use crate::umem::Umem;
 /// written by the receiving half of port 3 alone, and taken back by it alone. So when that half reads it, it is its own last
 /// word, whatever other threads do with their frames: a frame that this half did not give the kernel, or that came back
 /// already, never passes for one that comes back.
+///
+/// Four bytes: notes of neighbouring frames are written and read one right after the other, and there are processors (AMD's Zen 3)
+/// that let a load wait for a store to the other half of the same four bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Owner(u16);
+pub(crate) struct Owner(u32);
 
 impl Owner {
     /// The pool, a packet, or a cache: in any case this process.
     pub(crate) const USER: Self = Self(0);
     /// A closed port may still have it with the kernel.
-    pub(crate) const QUARANTINE: Self = Self(u16::MAX);
+    pub(crate) const QUARANTINE: Self = Self(u32::MAX);
 
     /// The kernel, to receive into, by way of the port with this number.
     pub(crate) fn rx(port: u16) -> Self {
-        Self(1 + 3 * port)
+        Self(1 + 3 * u32::from(port))
     }
 
     /// The kernel, to send, by way of the port with this number.
     pub(crate) fn tx(port: u16) -> Self {
-        Self(2 + 3 * port)
+        Self(2 + 3 * u32::from(port))
     }
 
     /// As [`tx`](Self::tx), of a frame that is looked at when it comes back.
     pub(crate) fn tx_stamped(port: u16) -> Self {
-        Self(3 + 3 * port)
+        Self(3 + 3 * u32::from(port))
     }
 }
 
@@ -49,7 +52,7 @@ pub(crate) const MAX_PORTS: u16 = 1024;
 /// What checking a descriptor takes: small enough to be kept in registers over a burst.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'a> {
-    owners: &'a [AtomicU16],
+    owners: &'a [AtomicU32],
     frame_shift: u32,
     /// The bits of an address that are the frame: the size of a frame is a power of two.
     frame_bits: u64,
@@ -102,6 +105,18 @@ impl View<'_> {
         unsafe { self.owners.get_unchecked(frame) }.store(owner.0, Order::WriteNote.ordering());
     }
 
+    /// Notes that `new` has a frame, if `old` has it.
+    ///
+    /// # Safety
+    /// As for [`set_owner`](Self::set_owner).
+    #[cold]
+    pub(crate) unsafe fn pass_on(&self, frame: usize, old: Owner, new: Owner) {
+        // SAFETY: as in `set_owner`.
+        let note = unsafe { self.owners.get_unchecked(frame) };
+        // If not, somebody else has it by now, whose note it is.
+        let _ = note.compare_exchange(old.0, new.0, Order::PassNote.ordering(), Order::FAILED);
+    }
+
     /// The address of a place in a frame, as descriptors have it.
     #[inline(always)]
     pub(crate) fn address(&self, frame: u32, offset: u16) -> u64 {
@@ -129,7 +144,7 @@ pub(crate) struct Memory {
     base: NonNull<u8>,
     frame_shift: u32,
     frame_bits: u64,
-    owners: Box<[AtomicU16]>,
+    owners: Box<[AtomicU32]>,
     lists: FrameLists<Heap>,
     data_offset: u16,
     /// Bytes at the start of each frame that are for no packet's data.
@@ -147,7 +162,7 @@ pub(crate) struct State {
     pub(crate) quarantine: Vec<Quarantined>,
 }
 
-const _: () = assert!(size_of::<AtomicU16>() == 2 && align_of::<AtomicU16>() == 2);
+const _: () = assert!(size_of::<AtomicU32>() == 4 && align_of::<AtomicU32>() == 4);
 
 impl Memory {
     /// All frames of a UMEM, which must have been handed to nobody. Its frames are aligned, and no larger than 32768 bytes.
@@ -158,7 +173,7 @@ impl Memory {
             base: umem.memory(),
             frame_shift: layout.chunk_size().trailing_zeros(),
             frame_bits: !(u64::from(layout.chunk_size()) - 1),
-            owners: (0..frames).map(|_| AtomicU16::new(Owner::USER.0)).collect(),
+            owners: (0..frames).map(|_| AtomicU32::new(Owner::USER.0)).collect(),
             lists: FrameLists::new(Heap::new(frames)),
             data_offset: layout.data_offset() as u16,
             reserved: if layout.tx_metadata_len() > 0 { RESERVED } else { 0 },
@@ -252,7 +267,7 @@ impl Memory {
 
     /// How many frames are with the kernel, or in quarantine.
     pub(crate) fn away(&self) -> usize {
-        let note = |note: &&AtomicU16| note.load(Order::ReadNote.ordering()) != Owner::USER.0;
+        let note = |note: &&AtomicU32| note.load(Order::ReadNote.ordering()) != Owner::USER.0;
         self.owners.iter().filter(note).count()
     }
 

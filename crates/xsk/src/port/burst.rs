@@ -10,7 +10,8 @@ use super::intake::Intake;
 use super::receive::RxSide;
 use super::transmit::{TxSide, describe};
 use crate::packet::Packet;
-use crate::pool::{BURST, Cache};
+use crate::pool::{BURST, Cache, Owner, View};
+use crate::queue::{EntriesOf, SlotsOf};
 
 /// What becomes of a packet that [`Port::forward`](super::Port::forward) shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,8 +42,6 @@ struct Burst<'a> {
     cache: &'a mut Cache,
     /// Descriptors that it takes at most.
     left: u32,
-    /// The index on the TX ring up to which `done` counts.
-    counted: u32,
     done: Forwarded,
 }
 
@@ -93,11 +92,56 @@ enum Rest {
     Packet(Packet, Verdict),
 }
 
+/// Descriptors on their way off the RX ring, and to the TX ring. Those that were moved count, also if the user panics.
+struct Moving<'a> {
+    entries: EntriesOf<'a, xdp_desc>,
+    slots: Option<SlotsOf<'a, xdp_desc>>,
+    left: &'a mut u32,
+    done: &'a mut Forwarded,
+}
+
+impl Drop for Moving<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        *self.left -= self.entries.taken();
+        self.done.received += self.entries.taken() as usize;
+        self.done.sent += self.slots.as_ref().map_or(0, |slots| slots.written() as usize);
+    }
+}
+
+/// A frame whose packet is shown, while it is still noted that the kernel has it. When this is dropped that is mended.
+///
+/// Nobody but the port that shows it, and which is busy with that, believes such a note; nobody else makes one. So whoever got the
+/// frame meanwhile and noted something has his note, and a note that is still the old one is nobody's.
+struct Shown<'a> {
+    view: View<'a>,
+    frame: usize,
+    owner: Owner,
+}
+
+impl<'a> Shown<'a> {
+    /// The packet of a descriptor about which there is nothing special.
+    #[inline(always)]
+    fn new(intake: &Intake<'a>, words: (u64, u64)) -> Option<(Self, Packet)> {
+        // SAFETY: what shows it notes whose the frame is before it goes on to the next descriptor, or drops this, which does so.
+        let (frame, packet) = unsafe { intake.find_plain(words) }?;
+        Some((Self { view: intake.view, frame, owner: intake.owner }, packet))
+    }
+}
+
+impl Drop for Shown<'_> {
+    /// The packet was exchanged, or somebody panics: by now its frame may be anybody's.
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: it was found.
+        unsafe { self.view.pass_on(self.frame, self.owner, Owner::USER) };
+    }
+}
+
 impl<'a> Burst<'a> {
     #[inline(always)]
     fn new(rx: &'a mut RxSide, tx: Option<&'a mut TxSide>, cache: &'a mut Cache) -> Self {
-        let counted = tx.as_deref().map_or(0, |tx| tx.ring.index());
-        Self { rx, tx, cache, left: BURST as u32, counted, done: Forwarded::default() }
+        Self { rx, tx, cache, left: BURST as u32, done: Forwarded::default() }
     }
 
     /// Shows packets as long as there is nothing special about them, and sends them in place.
@@ -105,7 +149,7 @@ impl<'a> Burst<'a> {
     fn show_and_send(&mut self, show: &mut impl FnMut(&mut Packet) -> Verdict) -> Rest {
         let RxSide { ring, pool, owner, assembly, trouble, shared, .. } = &mut *self.rx;
         let Some(tx) = self.tx.as_deref_mut() else { return Rest::Nothing };
-        let mut entries = match ring.entries(self.left) {
+        let entries = match ring.entries(self.left) {
             Ok(entries) => entries,
             Err(index) => {
                 trouble.defer(shared.broken("RX", index));
@@ -113,34 +157,43 @@ impl<'a> Burst<'a> {
             }
         };
         let wanted = entries.wanted();
-        let mut slots = match tx.ring.slots(wanted, 0) {
+        let slots = match tx.ring.slots(wanted, 0) {
             Ok(slots) => slots,
             Err(index) => {
                 tx.trouble.defer(tx.shared.broken("TX", index));
                 return Rest::Nothing;
             }
         };
+        let mut moving = Moving { entries, slots: Some(slots), left: &mut self.left, done: &mut self.done };
         let intake = Intake::new(pool, *owner).unless(assembly.is_under_way);
         let sender = tx.owner;
         let mut special = ManuallyDrop::new(None);
-        let is_ended = entries.pass_to(&mut slots, |desc| {
-            let Some((frame, mut packet)) = intake.take_plain(desc.words()) else {
+        let Moving { entries, slots: Some(slots), .. } = &mut moving else { return Rest::Nothing };
+        let is_ended = entries.pass_to(slots, |desc| {
+            let Some((shown, mut packet)) = Shown::new(&intake, desc.words()) else {
                 return Pass::End;
             };
-            let before = packet.place();
+            let (frame, before) = (shown.frame, packet.place());
             let verdict = show(&mut packet);
             // Where it was: nothing has to be found out again.
             let (frame, pass) = if packet.is_at(intake.pointer, before) {
+                std::mem::forget(shown);
                 (frame, Pass::On)
             } else if packet.is_plain(intake.pointer) {
                 let (addr, len) = describe(&packet);
-                (intake.view.frame(addr), Pass::OnAs(xdp_desc::from_words(addr, len)))
+                let now = intake.view.frame(addr);
+                if now == frame {
+                    std::mem::forget(shown);
+                }
+                (now, Pass::OnAs(xdp_desc::from_words(addr, len)))
             } else {
                 *special = Some((packet, verdict));
-                return Pass::OutAndEnd;
+                return Pass::End;
             };
             packet.into_frames();
             if verdict == Verdict::Drop {
+                // SAFETY: the frame of a packet of this pool.
+                unsafe { intake.view.set_owner(frame, Owner::USER) };
                 self.cache.make_room();
                 self.cache.put(frame as u32);
                 return Pass::Out;
@@ -149,22 +202,19 @@ impl<'a> Burst<'a> {
             unsafe { intake.view.set_owner(frame, sender) };
             pass
         });
-        let (taken, written) = (entries.taken(), slots.written());
-        drop((entries, slots));
-        self.counted = tx.ring.index();
-        self.done.received += taken as usize;
-        self.done.sent += written as usize;
-        self.left -= taken;
+        let taken = entries.taken();
+        drop(moving);
+        // Nothing ended it.
+        if taken == wanted {
+            return Rest::Nothing;
+        }
         match ManuallyDrop::into_inner(special) {
-            _ if !is_ended => {
-                if taken == wanted {
-                    Rest::Nothing
-                } else {
-                    Rest::More
-                }
+            Some((packet, verdict)) => {
+                self.take_shown();
+                Rest::Packet(packet, verdict)
             }
-            None => Rest::Descriptor,
-            Some((packet, verdict)) => Rest::Packet(packet, verdict),
+            None if is_ended => Rest::Descriptor,
+            None => Rest::More,
         }
     }
 
@@ -180,39 +230,40 @@ impl<'a> Burst<'a> {
                 return Rest::Nothing;
             }
         };
-        let mut entries = match ring.entries(self.left) {
+        let entries = match ring.entries(self.left) {
             Ok(entries) => entries,
             Err(index) => {
                 trouble.defer(shared.broken("RX", index));
                 return Rest::Nothing;
             }
         };
+        let mut moving = Moving { entries, slots: None, left: &mut self.left, done: &mut self.done };
+        let entries = &mut moving.entries;
         let mut rest = Rest::More;
         while let Some(desc) = entries.peek() {
-            let Some((frame, mut packet)) = intake.take_plain(desc.words()) else {
+            let Some((shown, mut packet)) = Shown::new(&intake, desc.words()) else {
                 rest = Rest::Descriptor;
                 break;
             };
             entries.next();
-            let before = packet.place();
+            let (frame, before) = (shown.frame, packet.place());
             let verdict = show(&mut packet);
             if !packet.is_at(intake.pointer, before) {
                 rest = Rest::Packet(packet, verdict);
                 break;
             }
-            if dropped.put(intake.view.start(desc.addr)) {
+            std::mem::forget(shown);
+            // What is noted of it is so again.
+            if !dropped.put(intake.view.start(desc.addr)) {
                 // SAFETY: the frame of a packet of this pool.
-                unsafe { intake.view.set_owner(frame, intake.owner) };
-            } else {
+                unsafe { intake.view.set_owner(frame, Owner::USER) };
                 self.cache.put(frame as u32);
             }
             packet.into_frames();
         }
         *filled |= dropped.written() > 0;
         let (wanted, taken) = (entries.wanted(), entries.taken());
-        drop((entries, dropped));
-        self.done.received += taken as usize;
-        self.left -= taken;
+        drop((moving, dropped));
         if taken == wanted && matches!(rest, Rest::More) { Rest::Nothing } else { rest }
     }
 
@@ -232,8 +283,8 @@ impl<'a> Burst<'a> {
                 Rest::Packet(packet, verdict) => self.end_other(packet, verdict),
                 Rest::Descriptor => {
                     if let Some(mut packet) = self.take_other() {
-                        let verdict = show(&mut packet);
                         self.done.received += 1;
+                        let verdict = show(&mut packet);
                         self.end_other(packet, verdict);
                     }
                 }
@@ -245,6 +296,15 @@ impl<'a> Burst<'a> {
             }
         }
         self.end()
+    }
+
+    /// Takes the next descriptor, whose packet was shown.
+    #[cold]
+    #[inline(never)]
+    fn take_shown(&mut self) {
+        let Ok(entries) = self.rx.ring.entries(1) else { return };
+        let mut moving = Moving { entries, slots: None, left: &mut self.left, done: &mut self.done };
+        moving.entries.next();
     }
 
     /// Takes the next descriptor, which has something special about it, and those that belong to it: its packet, if it is one.
@@ -281,7 +341,6 @@ impl<'a> Burst<'a> {
         {
             packet.into_frames();
             self.done.sent += 1;
-            self.counted = tx.ring.index();
         } else {
             self.done.refused += 1;
         }
@@ -343,25 +402,15 @@ fn account(rx: &mut RxSide, mut tx: Option<&mut TxSide>, cache: &mut Cache, done
 }
 
 impl Drop for Burst<'_> {
-    /// The user panics: the rings were published, and what was put there counts.
+    /// The user panics: the rings were published, and what was moved counts.
     #[inline(always)]
     fn drop(&mut self) {
-        let Self { rx, tx, cache, counted, done, .. } = self;
-        account_late(rx, tx.as_deref_mut(), cache, *counted, *done);
+        account_late(self.rx, self.tx.as_deref_mut(), self.cache, self.done);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn account_late(
-    rx: &mut RxSide,
-    tx: Option<&mut TxSide>,
-    cache: &mut Cache,
-    counted: u32,
-    mut done: Forwarded,
-) {
-    if let Some(tx) = tx.as_deref() {
-        done.sent += tx.ring.index().wrapping_sub(counted) as usize;
-    }
+fn account_late(rx: &mut RxSide, tx: Option<&mut TxSide>, cache: &mut Cache, done: Forwarded) {
     account(rx, tx, cache, done);
 }

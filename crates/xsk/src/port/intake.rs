@@ -53,14 +53,25 @@ impl<'a> Intake<'a> {
     /// Takes the frame of a descriptor, as its words, back from the kernel, if there is nothing special about it. The frame, and
     /// the packet in it, which has some bytes.
     #[inline(always)]
-    pub(super) fn take_plain(&self, (addr, len_and_options): (u64, u64)) -> Option<(usize, Packet)> {
+    pub(super) fn take_plain(&self, words: (u64, u64)) -> Option<(usize, Packet)> {
+        // SAFETY: it is noted before another descriptor is looked at.
+        let (frame, packet) = unsafe { self.find_plain(words) }?;
+        // SAFETY: it was found.
+        unsafe { self.view.set_owner(frame, Owner::USER) };
+        Some((frame, packet))
+    }
+
+    /// As [`take_plain`](Self::take_plain), but it is still noted that the kernel has the frame.
+    ///
+    /// # Safety
+    /// No other descriptor is looked at before that is mended, or the kernel has the frame again and the packet is gone.
+    #[inline(always)]
+    pub(super) unsafe fn find_plain(&self, (addr, len_and_options): (u64, u64)) -> Option<(usize, Packet)> {
         let frame = self.view.find(addr, self.owner)?;
         // Options, above the length, make it longer than any frame.
         if !self.view.fits(addr, len_and_options) {
             return None;
         }
-        // SAFETY: it was found.
-        unsafe { self.view.set_owner(frame, Owner::USER) };
         // SAFETY: the frame is one of the pool's, and until now was with the kernel: this port gave it, and the kernel
         // has just given it back. Offset and length are within it, and a frame is at most 32768 bytes.
         Some((frame, unsafe { Packet::new(self.pointer, addr, len_and_options as u16) }))

@@ -34,6 +34,8 @@ pub(super) struct TxSide {
     pub(super) sent: u64,
     /// What the index of the TX ring is ahead of that of the completion ring when no frame is on the TX ring or with the kernel.
     ahead: u32,
+    /// The kernel is woken up for whatever there is to send.
+    always_wake: bool,
     /// The index of the TX ring when the kernel was woken up last.
     woken: u32,
     /// System calls for the sending side.
@@ -104,6 +106,7 @@ impl TxSide {
             timestamps: Timestamps::new(stamped, if has_metadata { on_their_way } else { 0 }),
             offloads,
             ahead: ring.index().wrapping_sub(completion.index()),
+            always_wake: shared.always_wake,
             woken: ring.index(),
             ring,
             completion,
@@ -388,7 +391,7 @@ impl TxSide {
     /// As [`kick`](Self::kick), if there was a fence since the descriptors were published.
     #[inline]
     pub(super) fn wake_fenced(&mut self) {
-        if self.shared.always_wake || self.ring.needs_wakeup_fenced() {
+        if self.always_wake || self.ring.needs_wakeup_fenced() {
             self.wake();
         }
     }

@@ -9,7 +9,7 @@ mod tx;
 
 use std::sync::Arc;
 
-use xsk_core::ring::{Consumer, Mapped, Producer};
+use xsk_core::ring::{Consumer, Entries, Mapped, Producer, Slots};
 
 pub use comp::CompQueue;
 pub use fd::{Fd, XdpStatistics};
@@ -22,3 +22,7 @@ pub use tx::TxQueue;
 pub(crate) type ProducerOf<T> = Producer<Mapped<T, Arc<Shared>>>;
 /// The consuming half of a ring that keeps its socket alive.
 pub(crate) type ConsumerOf<T> = Consumer<Mapped<T, Arc<Shared>>>;
+/// Entries of a ring of a socket, in place.
+pub(crate) type EntriesOf<'a, T> = Entries<'a, Mapped<T, Arc<Shared>>>;
+/// Free slots of a ring of a socket.
+pub(crate) type SlotsOf<'a, T> = Slots<'a, Mapped<T, Arc<Shared>>>;
