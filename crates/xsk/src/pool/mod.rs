@@ -144,7 +144,8 @@ impl Pool {
     }
 
     /// How many frames are with the kernel: in the rings of ports, being received or sent, or not yet released after a port
-    /// was closed. Looks at each frame, and not at one moment if other threads use the pool.
+    /// was closed; and the packet that [`Port::forward`](crate::Port::forward) or its like is showing. Looks at each frame, and not
+    /// at one moment if other threads use the pool.
     pub fn with_kernel(&self) -> u32 {
         self.memory().away() as u32
     }
