@@ -188,12 +188,6 @@ impl<S: Storage> Entries<'_, S> {
                 // SAFETY: as above.
                 Pass::OnAs(entry) => unsafe { To::write(slot, entry) },
                 Pass::Out => passing.out += 1,
-                Pass::OutAndEnd => {
-                    passing.out += 1;
-                    passing.next += 1;
-                    passing.end();
-                    return true;
-                }
                 Pass::End => {
                     passing.end();
                     return true;
@@ -243,8 +237,6 @@ pub enum Pass<T> {
     OnAs(T),
     /// It is taken, and not put.
     Out,
-    /// As [`Out`](Self::Out), and the last one.
-    OutAndEnd,
     /// It stays the next one, and no more are shown.
     End,
 }

@@ -119,22 +119,14 @@ pub fn move_over<K: KernelHalf>(shape: Shape, ahead: bool, weakened: Weakened) -
     let mut turn = |fill: &mut Producer<LoomRing<u64>>, completion: &mut Consumer<LoomRing<u64>>| {
         let mut slots = fill.slots(shape.batch, 0).unwrap();
         let mut entries = completion.entries(slots.room()).unwrap();
-        let mut special = None;
         if by_looks {
-            entries.pass_to(&mut slots, |entry| {
-                if !is_special(entry) {
-                    return Pass::On;
-                }
-                special = Some(entry);
-                Pass::OutAndEnd
-            });
+            entries.pass_to(&mut slots, |entry| if is_special(entry) { Pass::End } else { Pass::On });
         } else {
             entries.move_to(&mut slots, |entry| !is_special(entry));
-            // There was a slot for each entry.
-            special = entries.next();
         }
         by_looks = !by_looks;
-        if let Some(special) = special {
+        // There was a slot for each entry.
+        if let Some(special) = entries.next() {
             assert!(is_special(special));
             assert!(slots.put(special));
         }
