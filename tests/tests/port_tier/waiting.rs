@@ -6,7 +6,7 @@ use xsk::backend::Backend;
 use xsk::error::{Diagnosis, Step};
 use xsk::port::{BusyPoll, PortRx};
 use xsk::{Batch, Port};
-use xsk_sim::fault::{Call, FaultRule};
+use xsk_sim::fault::{Call, FaultGuard, FaultRule};
 use xsk_sim::{DeviceConfig, SimDevice, SimKernel};
 
 use crate::kit::{config, free_frames, pool, received};
@@ -157,4 +157,84 @@ fn ports_of_two_kernels_have_no_wait_in_common() {
     assert!(Port::wait_any(&mut [&mut second, &mut here[0]], None).unwrap());
     // Without ports there is nothing to wait for.
     assert!(!Port::wait_any(&mut [] as &mut [Port; 0], None).unwrap());
+}
+
+/// Two queues of a card, 16 packets on the TX ring of the second, of which the kernel can report four at a time, and each late.
+fn sending(late: Duration) -> (SimKernel, SimDevice, [Port; 2], FaultGuard) {
+    let kernel = SimKernel::new(1);
+    let card = kernel.card("a", &DeviceConfig::default().queues(2)).unwrap();
+    let completions = kernel.fault(FaultRule::delay_completions(late..late + Duration::from_nanos(1)));
+    let pool = pool(&kernel, 128);
+    let mut ports = [0, 1].map(|queue| Port::open(&pool, "a", queue, config().completion_ring(4)).unwrap());
+    let mut batch = Batch::with_capacity(16);
+    assert_eq!(ports[1].packets(&mut batch), 16);
+    batch.iter_mut().for_each(|packet| packet.resize(60).unwrap());
+    assert_eq!(ports[1].send(&mut batch).unwrap(), 16);
+    assert_eq!(sent(&card), 4);
+    (kernel, card, ports, completions)
+}
+
+fn sent(card: &SimDevice) -> usize {
+    std::iter::from_fn(|| card.sent()).count()
+}
+
+#[test]
+fn what_the_kernel_has_no_room_for_at_once_goes_out_while_it_waits() {
+    for late in [100, 1_000, 300_000].map(Duration::from_micros) {
+        let (kernel, card, mut ports, _late) = sending(late);
+        let start = kernel.now();
+        assert!(!Port::wait_any(&mut ports, LONG).unwrap());
+        let waited = (kernel.now() - start).as_millis();
+        assert!((10_000..10_020).contains(&waited), "{waited} ms");
+        assert_eq!(sent(&card), 12, "{late:?}");
+    }
+}
+
+/// Once all is out it is a wait as any other: an error, if it would be for ever.
+#[test]
+fn when_all_is_sent_it_looks_no_more() {
+    let (kernel, card, mut ports, _late) = sending(Duration::from_micros(100));
+    kernel.set_single_threaded(true);
+    let start = kernel.now();
+    let error = Port::wait_any(&mut ports, None).unwrap_err();
+    assert_eq!(*error.diagnosis(), Diagnosis::WaitsForEver, "{error}");
+    assert_eq!(sent(&card), 12);
+    assert!((kernel.now() - start).as_millis() < 400);
+}
+
+#[test]
+fn a_wait_that_sends_ends_as_others_do() {
+    // A packet comes meanwhile.
+    let (kernel, card, mut ports, late) = sending(Duration::from_millis(30));
+    let start = kernel.now();
+    card.inject_after(Duration::from_millis(20), 0, &[1; 60]).unwrap();
+    assert!(Port::wait_any(&mut ports, LONG).unwrap());
+    assert!((20..22).contains(&(kernel.now() - start).as_millis()));
+    assert_eq!(received(&mut ports[0]).len(), 1);
+    // A signal, during the second sleep.
+    let signal = kernel.fault(FaultRule::errno(Call::Poll, xsk::error::errno::EINTR).nth(2));
+    let start = kernel.now();
+    assert!(!Port::wait_any(&mut ports, LONG).unwrap());
+    assert_eq!(((kernel.now() - start).as_millis(), signal.hits()), (1, 1));
+    drop((signal, late));
+    // Its time is over.
+    for time in [Duration::from_millis(1), Duration::from_millis(3)] {
+        let start = kernel.now();
+        assert!(!Port::wait_any(&mut ports, Some(time)).unwrap());
+        assert_eq!((kernel.now() - start).as_millis(), time.as_millis());
+    }
+}
+
+/// A device that never sends is not looked at more and more.
+#[test]
+fn where_nothing_moves_it_looks_for_half_a_second() {
+    let (kernel, card, mut ports, late) = sending(Duration::from_secs(3600));
+    let asked = kernel.fault(FaultRule::errno(Call::SendTo, xsk::error::errno::EAGAIN));
+    let start = kernel.now();
+    assert!(!Port::wait_any(&mut ports, LONG).unwrap());
+    assert!((10_000..10_020).contains(&(kernel.now() - start).as_millis()));
+    // After 1, 2, 4 and up to 256 milliseconds, and at first.
+    assert_eq!(asked.hits(), 10);
+    assert_eq!(sent(&card), 0);
+    drop(late);
 }

@@ -227,9 +227,8 @@ impl Port {
     /// Waits until a packet is there, at most for `timeout` (rounded up to milliseconds; `None`: for ever). False if none came
     /// in time, or a signal ended the wait. With [`BusyPoll`] it polls for a while before it sleeps.
     ///
-    /// Before it sleeps the kernel is made to send what it has room to report on the completion ring. If more than that is on
-    /// the TX ring, the rest goes out in later calls and not while it sleeps: give the wait an end then, or the completion ring
-    /// the size of what is sent between waits.
+    /// What is on the TX ring goes out meanwhile. If the kernel cannot take all of it at once, as it has no room to report it on the
+    /// completion ring, that is looked at after a millisecond, and again and again, ever later if nothing moves, for half a second.
     ///
     /// # Errors
     /// An error that was met before; the interface is down or gone. The kernel wakes nobody for that: it is found within a

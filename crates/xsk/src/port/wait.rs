@@ -15,10 +15,17 @@ use crate::queue::{Shared, poll_any};
 /// Sockets in one poll for which no memory is allocated.
 const FEW: usize = 16;
 
+/// After how long it is looked whether there is room to send, and how long that is at most, if nothing moves meanwhile.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const LAST_LOOK: Duration = Duration::from_millis(256);
+
 /// What receives.
 pub(super) trait Receives {
     /// Its receiving side, once the sending side has been seen to.
     fn receiving(&mut self) -> Result<(&mut RxSide, &mut Cache), PortError>;
+
+    /// Descriptors on the TX ring that the kernel has not taken.
+    fn unsent(&self) -> u32;
 
     fn link(&self) -> &Link;
 }
@@ -31,6 +38,11 @@ impl Receives for Port {
         Ok((&mut self.rx, &mut self.cache))
     }
 
+    fn unsent(&self) -> u32 {
+        // An impossible index is an error of the call that sends.
+        self.tx.ring.outstanding().unwrap_or(0)
+    }
+
     fn link(&self) -> &Link {
         &self.link
     }
@@ -39,6 +51,10 @@ impl Receives for Port {
 impl Receives for PortRx {
     fn receiving(&mut self) -> Result<(&mut RxSide, &mut Cache), PortError> {
         Ok((&mut self.rx, &mut self.cache))
+    }
+
+    fn unsent(&self) -> u32 {
+        0
     }
 
     fn link(&self) -> &Link {
@@ -84,7 +100,47 @@ pub(super) fn wait<R: Receives>(
         }
         timeout = timeout.map(|timeout| timeout.saturating_sub(backend.now() - start));
     }
-    sleep::<R>(ports, timeout)
+    sleep_and_send::<R>(ports, timeout)
+}
+
+/// As [`sleep`]. What the kernel has not taken to send, as the completion ring is full, say, goes on meanwhile: nobody is woken up
+/// for that, so it is looked at now and then, as long as something moves.
+fn sleep_and_send<R: Receives>(
+    ports: &mut [impl BorrowMut<R>],
+    timeout: Option<Duration>,
+) -> Result<bool, PortError> {
+    let mut left = unsent::<R>(ports);
+    if left == 0 {
+        return sleep::<R>(ports, timeout);
+    }
+    let Some(backend) = ports.first().map(|port| Arc::clone(port.borrow().link().shared.backend())) else {
+        return Ok(false);
+    };
+    let deadline = timeout.and_then(|timeout| backend.now().checked_add(timeout));
+    let mut pause = FIRST_LOOK;
+    loop {
+        let now = backend.now();
+        let rest = deadline.map(|deadline| deadline.saturating_sub(now));
+        if left == 0 || pause > LAST_LOOK || rest.is_some_and(|rest| rest <= pause) {
+            return sleep::<R>(ports, rest);
+        }
+        if sleep::<R>(ports, Some(pause))? {
+            return Ok(true);
+        }
+        // A signal.
+        if backend.now() - now < pause {
+            return Ok(false);
+        }
+        for port in &mut *ports {
+            port.borrow_mut().receiving()?;
+        }
+        let before = std::mem::replace(&mut left, unsent::<R>(ports));
+        pause = if left < before { FIRST_LOOK } else { pause * 2 };
+    }
+}
+
+fn unsent<R: Receives>(ports: &[impl BorrowMut<R>]) -> u32 {
+    ports.iter().map(|port| port.borrow().unsent()).sum()
 }
 
 /// An error if they are of different kernels: nobody could poll them all.
