@@ -108,21 +108,35 @@ impl<S: Storage> FrameLists<S> {
             let missing = number(old).saturating_sub(count);
             let new = CLOSED | head(missing, END);
             if self.storage.exchange(Head::Returned, old, new, Order::PutFrames) {
-                // Acquires what the others released when they counted theirs.
-                return missing == 0 && self.storage.load(Head::Returned, Order::TakeFrames) == new;
+                if missing > 0 {
+                    return false;
+                }
+                self.acquire_returned();
+                return true;
             }
         }
+    }
+
+    /// Acquires what was released by whoever gave frames back before the caller's exchange.
+    ///
+    /// Not by the load before that: a head that was looked at may have become another and the same again until it was
+    /// exchanged, as it counts frames and not changes. The head is only ever exchanged, so whatever it is by now releases what each
+    /// of its values before did.
+    #[inline]
+    fn acquire_returned(&self) {
+        let _ = self.storage.load(Head::Returned, Order::TakeFrames);
     }
 
     /// Takes all returned frames: the first of a chain, and how many there are.
     #[inline]
     pub fn take_returned(&self) -> Option<(u32, u32)> {
         loop {
-            let old = self.storage.load(Head::Returned, Order::TakeFrames);
+            let old = self.storage.load(Head::Returned, Order::ReadNote);
             if first(old) == END {
                 return None;
             }
             if self.storage.exchange(Head::Returned, old, S::EMPTY, Order::UnlinkFrames) {
+                self.acquire_returned();
                 return Some((first(old), number(old)));
             }
         }
@@ -132,10 +146,14 @@ impl<S: Storage> FrameLists<S> {
     /// holders that will [give them back](Self::give_back). True if none is missing. Not to be called twice.
     pub fn close(&self, frames: u32, elsewhere: u32) -> bool {
         loop {
-            let old = self.storage.load(Head::Returned, Order::TakeFrames);
+            let old = self.storage.load(Head::Returned, Order::ReadNote);
             let missing = frames.saturating_sub(elsewhere).saturating_sub(number(old));
             if self.storage.exchange(Head::Returned, old, CLOSED | head(missing, END), Order::PutFrames) {
-                return missing == 0;
+                if missing > 0 {
+                    return false;
+                }
+                self.acquire_returned();
+                return true;
             }
         }
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use support::cycle::{Cycle, cycle};
 use support::in_place::{move_over, put, take};
 use support::kernel::ModelKernel;
-use support::loom_lists::{Reads, closing, depot, returned};
+use support::loom_lists::{Reads, closing, depot, returned, shared};
 use support::matrix::{self, Model, Side, all_pass, law};
 use support::models::{Handshake, Shape, Weakened, consume, handshake, produce};
 use xsk_core::abi::xdp_desc;
@@ -41,7 +41,7 @@ const SLEEP: Handshake = Handshake { packets: 1, kernel_fenced: true, rekick_aft
 
 const AROUND: Cycle = Cycle { capacity: 1, frames: 1, rounds: 2, sockets: 1, in_place: false };
 
-const MODELS: [Model; 15] = [
+const MODELS: [Model; 16] = [
     model("fill", |w| produce::<ModelKernel, u64>(ONE, w), &[PublishProducer, ReadConsumer]),
     model("tx", |w| produce::<ModelKernel, xdp_desc>(ONE, w), &[PublishProducer, ReadConsumer]),
     model("rx", |w| consume::<ModelKernel, xdp_desc>(ONE, w), &[ReadProducer, PublishConsumer]),
@@ -65,6 +65,7 @@ const MODELS: [Model; 15] = [
     model("need-wakeup", |w| handshake::<ModelKernel>(SLEEP, w), &[PublishProducer, WakeupFence]),
     model("depot", |w| depot(1, 1, Reads::Loads, w.user), &[PutFrames, TakeFrames]),
     model("returned frames", |w| returned(Reads::Loads, w.user), &[PutFrames, TakeFrames]),
+    model("shared frame", |w| shared(Reads::Loads, w.user), &[PutFrames, TakeFrames]),
     model("closing", |w| closing(Reads::Loads, w.user), &[PutFrames, TakeFrames]),
 ];
 

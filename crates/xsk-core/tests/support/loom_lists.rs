@@ -202,6 +202,30 @@ pub fn returned(reads: Reads, weakened: Option<Order>) -> u32 {
     before.map_or(0, |_| 1)
 }
 
+/// Two threads take the returned frame, use it, and give it back, so that the list comes to be as it was before. Returns 1 if
+/// both had it.
+pub fn shared(reads: Reads, weakened: Option<Order>) -> u32 {
+    let world = World::new(1, reads, weakened);
+    world.touch(0);
+    assert!(!world.lists.give_back(0, 0, 1));
+    let take = |world: &World| {
+        let taken = world.lists.take_returned();
+        if let Some((first, count)) = taken {
+            assert_eq!((world.chain(first).len(), count), (1, 1));
+            assert!(!world.lists.give_back(first, first, 1));
+        }
+        u32::from(taken.is_some())
+    };
+    let other = thread::spawn({
+        let world = world.clone();
+        move || take(&world)
+    });
+    let here = take(&world);
+    let both = here & other.join().unwrap();
+    are_all(world.lists.take_returned().map(|(first, _)| world.chain(first)).unwrap_or_default(), 1);
+    both
+}
+
 /// Two packets are dropped while the pool is closed. One of the three is told that it is the last, and may then use all
 /// frames as it likes: it frees them. Returns 1 if that was a packet.
 pub fn closing(reads: Reads, weakened: Option<Order>) -> u32 {
