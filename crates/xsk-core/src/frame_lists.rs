@@ -108,13 +108,18 @@ impl<S: Storage> FrameLists<S> {
             let missing = number(old).saturating_sub(count);
             let new = CLOSED | head(missing, END);
             if self.storage.exchange(Head::Returned, old, new, Order::PutFrames) {
-                if missing > 0 {
-                    return false;
-                }
-                self.acquire_returned();
-                return true;
+                return self.is_last(missing);
             }
         }
+    }
+
+    /// Whether none is missing any more. What others did with theirs is visible then.
+    #[inline]
+    fn is_last(&self, missing: u32) -> bool {
+        if missing == 0 {
+            self.acquire_returned();
+        }
+        missing == 0
     }
 
     /// Acquires what was released by whoever gave frames back before the caller's exchange.
@@ -149,11 +154,7 @@ impl<S: Storage> FrameLists<S> {
             let old = self.storage.load(Head::Returned, Order::ReadNote);
             let missing = frames.saturating_sub(elsewhere).saturating_sub(number(old));
             if self.storage.exchange(Head::Returned, old, CLOSED | head(missing, END), Order::PutFrames) {
-                if missing > 0 {
-                    return false;
-                }
-                self.acquire_returned();
-                return true;
+                return self.is_last(missing);
             }
         }
     }

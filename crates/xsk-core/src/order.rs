@@ -37,11 +37,12 @@ pub enum Order {
     /// it, and the links behind it, must be visible to whoever takes it. Pairs with [`Order::TakeFrames`]; the exchanges of
     /// others in between keep the pair together.
     PutFrames,
-    /// Reading the head of a shared list to take frames from it, or the count of one that is closed. **Acquire**: pairs
-    /// with [`Order::PutFrames`].
+    /// Reading the head of a shared list whose frames are taken: of the depot before its head is moved, of the returned frames
+    /// after they are taken, or when none is missing any more. **Acquire**: pairs with [`Order::PutFrames`].
     TakeFrames,
-    /// Moving the head of a shared list past frames that are taken. **Relaxed**: the load that read the head has acquired
-    /// them, and a head that is still the same names the same frames.
+    /// Moving the head of a shared list past frames that are taken. **Relaxed**: [`Order::TakeFrames`] acquires them. A head of
+    /// the depot that is still the same is of the same change, as it counts them, so that may be before; one of the returned
+    /// frames need not be, so there it is after.
     UnlinkFrames,
     /// Reading what is noted of a frame: what follows it, who has it. **Relaxed**: notes travel with their frame, which
     /// [`Order::PutFrames`] or the rings hand over; who has no right to the frame reads an old note or a new one, and
