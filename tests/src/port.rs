@@ -170,9 +170,11 @@ pub fn receives_nothing(rx: &mut RxQueue) {
     assert_eq!(rx.nb_avail_exact(), 0, "nothing is to be received here");
 }
 
-/// Runs `call` on a thread of its own; fails if it does not return, but does not hang.
-pub fn returns<T: Send + 'static>(what: &str, call: impl FnOnce() -> T + Send + 'static) -> T {
+/// Runs `call` on a thread of its own; fails if it has not returned a second later, but does not hang.
+pub fn within_a_second<T: Send + 'static>(what: &str, call: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = mpsc::channel();
     std::thread::spawn(move || done.send(call()));
-    result.recv_timeout(LONG).unwrap_or_else(|e| panic!("{what} did not return within {LONG:?}: {e}"))
+    result
+        .recv_timeout(Duration::from_secs(1))
+        .unwrap_or_else(|e| panic!("{what} did not return within a second: {e}"))
 }

@@ -3,13 +3,13 @@
 
 use std::io;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xsk::error::{Diagnosis, Error};
 use xsk::{FrameDesc, RxQueue, Umem};
 use xsk_tests::{
-    MODES, Port, complete, copy_mode, eventually, fill, frame, port, receive, returns, send, sharer,
-    try_open, umem, write,
+    MODES, Port, complete, copy_mode, eventually, fill, frame, port, receive, send, sharer, try_open, umem,
+    within_a_second, write,
 };
 use xsk_veth::{Namespace, Tap, VethPair};
 
@@ -25,7 +25,7 @@ fn assert_says<T: std::fmt::Debug>(what: &str, result: io::Result<T>, expected: 
 }
 
 fn a_poll_without_end_fails(mut rx: RxQueue, expected: &Diagnosis) -> RxQueue {
-    let (rx, result) = returns("poll", move || {
+    let (rx, result) = within_a_second("poll", move || {
         let result = rx.poll(-1);
         (rx, result)
     });
@@ -33,24 +33,26 @@ fn a_poll_without_end_fails(mut rx: RxQueue, expected: &Diagnosis) -> RxQueue {
     rx
 }
 
-/// A poll without end that something happens to: it returns, with an error.
+/// A poll without end that something happens to: it returns within a second of it, with an error.
 fn happens_in_a_poll(mut rx: RxQueue, happen: impl FnOnce(), expected: &Diagnosis) -> RxQueue {
     let polling = thread::spawn(move || {
         let result = rx.poll(-1);
-        (rx, result)
+        (rx, result, Instant::now())
     });
     thread::sleep(Duration::from_millis(30));
     assert!(!polling.is_finished());
+    let start = Instant::now();
     happen();
-    let (rx, result) = returns("poll", move || polling.join().unwrap());
+    let (rx, result, returned) = within_a_second("poll", move || polling.join().unwrap());
     assert_says("poll", result, expected);
+    assert!(returned - start < SECOND);
     rx
 }
 
-/// Every call that waits, or asks the kernel, returns with an error that says what is the matter.
+/// Every call that waits, or asks the kernel, returns within a second with an error that says what is the matter.
 fn every_wait_fails(port: Port, expected: &Diagnosis) -> Port {
     let expected = expected.clone();
-    returns("a call", move || {
+    within_a_second("a call", move || {
         let Port { mut tx, mut rx, fill, mut comp } = port;
         let mut descs = [FrameDesc::default(); 4];
         assert_says("RX poll", rx.poll(20), &expected);
@@ -214,7 +216,7 @@ impl Scene {
             assert_eq!(tap.recv(SECOND).unwrap(), Some(frame(61, tag)));
         }
         complete(&mut alive.comp, 3);
-        returns("closing", move || drop(dead));
+        within_a_second("closing", move || drop(dead));
         drop(alive);
         assert!(spare.b.xdp().unwrap().is_none());
         pair
