@@ -394,7 +394,7 @@ impl Link {
 
     /// Whether one of these has happened within the time.
     fn poll(&self, events: PollEvents, timeout: Option<Duration>) -> Result<bool, PortError> {
-        Ok(self.shared.poll(events, wait::milliseconds(timeout), &self.idle)?)
+        Ok(self.shared.poll(events, wait::whole_milliseconds(timeout), &self.idle)?)
     }
 
     /// A port, or half of one, for debug output.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::error::PortError;
 use super::receive::RxSide;
 use super::{Link, Port, PortRx};
-use crate::backend::{Poll, PollEvents};
+use crate::backend::{Backend, Poll, PollEvents};
 use crate::error::{Diagnosis, Step};
 use crate::pool::Cache;
 use crate::queue::{Shared, poll_any};
@@ -81,10 +81,10 @@ pub(super) fn wait<R: Receives>(
     if is_there {
         return Ok(true);
     }
-    let Some(first) = ports.first().map(|port| port.borrow().link()) else { return Ok(false) };
+    let Some(first) = ports.first() else { return Ok(false) };
+    let backend = &Arc::clone(first.borrow().link().shared.backend());
     let mut timeout = timeout;
     if let Some(time) = busily {
-        let backend = Arc::clone(first.shared.backend());
         let start = backend.now();
         let until = start + timeout.map_or(time, |timeout| timeout.min(time));
         loop {
@@ -98,24 +98,22 @@ pub(super) fn wait<R: Receives>(
                 break;
             }
         }
-        timeout = timeout.map(|timeout| timeout.saturating_sub(backend.now() - start));
+        timeout = timeout.map(|timeout| timeout.saturating_sub(backend.now().saturating_sub(start)));
     }
-    sleep_and_send::<R>(ports, timeout)
+    sleep_and_send::<R>(ports, backend, timeout)
 }
 
 /// As [`sleep`]. What the kernel has not taken to send, as the completion ring is full, say, goes on meanwhile: nobody is woken up
 /// for that, so it is looked at now and then, as long as something moves.
 fn sleep_and_send<R: Receives>(
     ports: &mut [impl BorrowMut<R>],
+    backend: &Arc<dyn Backend>,
     timeout: Option<Duration>,
 ) -> Result<bool, PortError> {
     let mut left = unsent::<R>(ports);
     if left == 0 {
         return sleep::<R>(ports, timeout);
     }
-    let Some(backend) = ports.first().map(|port| Arc::clone(port.borrow().link().shared.backend())) else {
-        return Ok(false);
-    };
     let deadline = timeout.and_then(|timeout| backend.now().checked_add(timeout));
     let mut pause = FIRST_LOOK;
     loop {
@@ -128,7 +126,7 @@ fn sleep_and_send<R: Receives>(
             return Ok(true);
         }
         // A signal.
-        if backend.now() - now < pause {
+        if backend.now().saturating_sub(now) < pause {
             return Ok(false);
         }
         for port in &mut *ports {
@@ -178,10 +176,10 @@ fn sleep<R: Receives>(ports: &[impl BorrowMut<R>], timeout: Option<Duration>) ->
             &mut many[..]
         }
     };
-    Ok(poll_any(sockets, polls, milliseconds(timeout), &first.idle)?)
+    Ok(poll_any(sockets, polls, whole_milliseconds(timeout), &first.idle)?)
 }
 
 /// Rounded up; what does not fit is for ever.
-pub(super) fn milliseconds(timeout: Option<Duration>) -> Option<Duration> {
+pub(super) fn whole_milliseconds(timeout: Option<Duration>) -> Option<Duration> {
     u64::try_from(timeout?.as_nanos().div_ceil(1_000_000)).ok().map(Duration::from_millis)
 }
