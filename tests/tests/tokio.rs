@@ -27,6 +27,12 @@ fn config() -> PortConfig {
     PortConfig::default().tx_ring(16).completion_ring(16)
 }
 
+/// Runs a future with a port, on this thread.
+fn block_on<F: Future<Output = ()>>(port: Port, test: impl FnOnce(AsyncPort) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { test(AsyncPort::new(port).unwrap()).await });
+}
+
 /// Runs a future with a port, in a network of its own.
 fn with_port<F: Future<Output = ()>>(test: impl FnOnce(AsyncPort, Tap, VethPair) -> F + Send) {
     if !xsk_veth::require() {
@@ -38,8 +44,7 @@ fn with_port<F: Future<Output = ()>>(test: impl FnOnce(AsyncPort, Tap, VethPair)
     ns.run(|| {
         let pool = Pool::new(PoolConfig::default().frames(256)).unwrap();
         let port = Port::open(&pool, pair.b.name(), 0, config()).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async { test(AsyncPort::new(port).unwrap(), tap, pair).await });
+        block_on(port, |port| test(port, tap, pair));
     });
 }
 
@@ -171,8 +176,7 @@ fn with_device<F: Future<Output = ()>>(
     let device = make(&kernel);
     let pool = Pool::new_in(kernel.backend(), PoolConfig::default().frames(256)).unwrap();
     let port = Port::open(&pool, "a", 0, config).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { test(AsyncPort::new(port).unwrap(), device).await });
+    block_on(port, |port| test(port, device));
     drop(background);
     kernel.frames().check().unwrap();
 }
@@ -261,16 +265,20 @@ fn sending_goes_on_while_there_is_room() {
     });
 }
 
-/// There is a packet for each call, and room.
-#[test]
-fn a_busy_port_lets_other_tasks_run() {
+/// Runs a future with a port on a card of a kernel in virtual time.
+fn with_virtual_card<F: Future<Output = ()>>(test: impl FnOnce(AsyncPort, SimKernel, SimDevice) -> F) {
     let kernel = SimKernel::new(1);
     let card = kernel.card("a", &DeviceConfig::default()).unwrap();
     let pool = Pool::new_in(kernel.backend(), PoolConfig::default().frames(64)).unwrap();
     let port = Port::open(&pool, "a", 0, config()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (mut port, mut batch) = (AsyncPort::new(port).unwrap(), Batch::new());
+    block_on(port, |port| test(port, kernel, card));
+}
+
+/// There is a packet for each call, and room.
+#[test]
+fn a_busy_port_lets_other_tasks_run() {
+    with_virtual_card(|mut port, _kernel, card| async move {
+        let mut batch = Batch::new();
         let other = tokio::spawn(async {});
         for i in 0.. {
             assert!(i < 1000, "recv keeps the thread");
@@ -298,13 +306,8 @@ fn a_busy_port_lets_other_tasks_run() {
 /// As [`Port::wait`] does.
 #[test]
 fn what_was_sent_goes_out_before_it_sleeps() {
-    let kernel = SimKernel::new(1);
-    let card = kernel.card("a", &DeviceConfig::default()).unwrap();
-    let pool = Pool::new_in(kernel.backend(), PoolConfig::default().frames(64)).unwrap();
-    let port = Port::open(&pool, "a", 0, config()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (mut port, mut batch) = (AsyncPort::new(port).unwrap(), Batch::with_capacity(16));
+    with_virtual_card(|mut port, kernel, card| async move {
+        let mut batch = Batch::with_capacity(16);
         fill(&mut port, &mut batch);
         // The kernel is busy at first.
         let busy = kernel.fault(FaultRule::errno(Call::SendTo, EAGAIN));
@@ -363,9 +366,8 @@ fn completions_that_are_soon_there_are_not_slept_for() {
 #[test]
 fn the_longer_there_is_no_room_the_longer_it_sleeps() {
     let (_kernel, port) = slow(100 * SECOND);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (mut port, mut batch) = (AsyncPort::new(port).unwrap(), Batch::new());
+    block_on(port, |mut port| async move {
+        let mut batch = Batch::new();
         fill(&mut port, &mut batch);
         assert!(timeout(SECOND / 2, port.send(&mut batch)).await.is_err());
         // Four went out, as many as the completion ring has entries, 16 are on the ring.
