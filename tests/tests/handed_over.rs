@@ -157,6 +157,9 @@ fn ports_of_the_process_itself_use_the_same_program() {
         let error = Redirect::attach("nowhere", XdpFlags::empty()).unwrap_err();
         assert_eq!((error.step(), error.diagnosis()), (Step::FindInterface, &Diagnosis::NoInterface));
         assert!(error.to_string().contains("nowhere"), "{error}");
+        let says = |name| Redirect::attach(name, XdpFlags::empty()).unwrap_err().diagnosis().clone();
+        assert_eq!(says("no\0where"), Diagnosis::NoInterface);
+        assert_eq!(says(&"n".repeat(300)), Diagnosis::InterfaceName(300));
         ns.run(|| {
             rights::change(|_| 0);
             let error = Redirect::attach(pair.a.name(), XdpFlags::empty()).unwrap_err();

@@ -128,9 +128,7 @@ pub(super) fn open_port(
     of: u32,
 ) -> Result<Parts, PortError> {
     let registration = Registration::new(pool).map_err(|error| error.on(interface, Some(queue)))?;
-    let name: Interface = interface.parse().map_err(|_| {
-        Error::new(Step::FindInterface, Diagnosis::NoInterface).on(interface.escape_debug().to_string(), None)
-    })?;
+    let name = Interface::named(interface)?;
     let policy = config.policy;
     policy.check(&**pool.backend(), interface).map_err(|error| error.on(interface, Some(queue)))?;
     let memory = pool.memory();

@@ -1,11 +1,10 @@
-use std::ffi::CString;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
 use super::attached::{ProgramRef, acquire};
 use super::xsk_map::XskMap;
 use crate::backend::default_backend;
-use crate::config::{Attach, XdpFlags};
+use crate::config::{Attach, Interface, XdpFlags};
 use crate::diagnose;
 use crate::error::{Diagnosis, Error, Step};
 
@@ -33,25 +32,25 @@ impl Redirect {
     /// # Errors
     /// As opening a port: there is no such interface, another program is attached, `CAP_BPF` or `CAP_NET_ADMIN` is missing.
     pub fn attach(interface: &str, flags: XdpFlags) -> Result<Self, Error> {
-        let fail = |error: Error| error.on(interface, None);
+        let interface = Interface::named(interface)?;
+        Self::attach_to(&interface, flags).map_err(|error| error.on(interface.shown(), None))
+    }
+
+    fn attach_to(interface: &Interface, flags: XdpFlags) -> Result<Self, Error> {
+        let fail = |step| move |error| Error::new(step, Diagnosis::Unknown).source(error);
+        interface.check()?;
         let backend = default_backend();
-        // No interface has a name with a zero byte in it.
-        let name = CString::new(interface).unwrap_or_default();
-        let info = backend.interface(&name).map_err(diagnose::find_interface).map_err(fail)?;
-        let namespace = backend.namespace();
-        let namespace =
-            namespace.map_err(|e| fail(Error::new(Step::FindNamespace, Diagnosis::Unknown).source(e)))?;
+        let info = backend.interface(interface.as_c_str()).map_err(diagnose::find_interface)?;
+        let namespace = backend.namespace().map_err(fail(Step::FindNamespace))?;
         let attach = |frags| acquire(&backend, namespace, &info, flags, Attach::Link, frags);
         let program = attach(true).or_else(|error| match error.diagnosis() {
             Diagnosis::KernelTooOld { .. } => attach(false),
             _ => Err(error),
-        });
-        let program = program.map_err(fail)?;
-        let map = program.map().ok_or_else(|| fail(Error::new(Step::CreateMap, Diagnosis::Unknown)))?;
+        })?;
+        let map = program.map().ok_or_else(|| Error::new(Step::CreateMap, Diagnosis::Unknown))?;
         // SAFETY: on Linux a handle is a file descriptor, and `program` keeps this one open.
         let map = unsafe { BorrowedFd::borrow_raw(map.0) }.try_clone_to_owned();
-        let map = map.map_err(|e| fail(Error::new(Step::CreateMap, Diagnosis::Unknown).source(e)))?;
-        Ok(Self { program, map: XskMap::from(map) })
+        Ok(Self { program, map: XskMap::from(map.map_err(fail(Step::CreateMap))?) })
     }
 
     /// Its map, with a slot for each queue that the interface may have.

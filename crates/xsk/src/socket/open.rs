@@ -72,13 +72,7 @@ struct Sizes {
 }
 
 pub(crate) fn open(request: &Request<'_>) -> Result<Opened, Error> {
-    open_on(request).map_err(|error| {
-        let name = request.interface.as_c_str().to_string_lossy();
-        // Of a name from a file with its line end, say, that is to be seen.
-        let shown: String = name.chars().take(32).flat_map(char::escape_debug).collect();
-        let dots = if name.chars().nth(32).is_some() { "..." } else { "" };
-        error.on(shown + dots, Some(request.queue))
-    })
+    open_on(request).map_err(|error| error.on(request.interface.shown(), Some(request.queue)))
 }
 
 fn open_on(request: &Request<'_>) -> Result<Opened, Error> {
@@ -143,10 +137,7 @@ fn open_on(request: &Request<'_>) -> Result<Opened, Error> {
 /// What can be refused without asking the kernel.
 fn check(request: &Request<'_>) -> Result<(), Error> {
     let &Request { config, interface, rx, tx, .. } = request;
-    let name_len = interface.as_c_str().to_bytes().len();
-    if !(1..=15).contains(&name_len) {
-        return Err(Error::new(Step::FindInterface, Diagnosis::InterfaceName(name_len)));
-    }
+    interface.check()?;
     if rx {
         config.rx_queue_size().check("RX")?;
     }

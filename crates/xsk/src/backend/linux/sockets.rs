@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem::size_of;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use xsk_core::abi::AF_XDP;
 
+use super::Linux;
 use super::sys::{check, owned};
+use crate::backend::{Backend, BackendExt, Handle};
 
 /// A new one.
 pub(super) fn open() -> io::Result<OwnedFd> {
@@ -23,8 +24,7 @@ pub(super) struct Given(Arc<Mutex<VecDeque<OwnedFd>>>);
 impl Given {
     pub(super) fn new(sockets: impl IntoIterator<Item = OwnedFd>) -> io::Result<Self> {
         let checked = sockets.into_iter().map(|socket| {
-            let domain = domain(&socket)?;
-            if domain != AF_XDP {
+            if domain(&socket)? != AF_XDP as u32 {
                 let error = format!("file descriptor {} is no AF_XDP socket", socket.as_raw_fd());
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
             }
@@ -41,21 +41,11 @@ impl Given {
     }
 }
 
-/// The address family of a socket; -1 of anything else.
-fn domain(socket: &OwnedFd) -> io::Result<i32> {
-    let (mut domain, mut len) = (-1, size_of::<i32>() as libc::socklen_t);
-    // SAFETY: the pointer is that of an int, and the length its size.
-    let result = check(unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_DOMAIN,
-            (&raw mut domain).cast(),
-            &raw mut len,
-        )
-    });
-    match result {
-        Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => Ok(-1),
-        result => result.map(|_| domain),
+/// The address family of a socket; 0 of anything else.
+fn domain(socket: &OwnedFd) -> io::Result<u32> {
+    let linux: &dyn Backend = &Linux::new();
+    match linux.get_option(Handle(socket.as_raw_fd()), libc::SOL_SOCKET, libc::SO_DOMAIN) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => Ok(0),
+        result => result.map(|(domain, _)| domain),
     }
 }
